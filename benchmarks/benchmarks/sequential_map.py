@@ -1,0 +1,78 @@
+"""What one element of a sequential map costs."""
+
+from __future__ import annotations
+
+import pipefunc_c
+from benchmarks import peak_memory, workloads
+
+ELEMENTS = 200_000
+SIDE = 450
+
+
+class SequentialMap:
+    """One function over one input or an outer product."""
+
+    params = ("ndarray", "list", "mixed_types", "outer_product", "two_outputs")
+    param_names = ("case",)
+
+    def setup(self, case):
+        values = workloads.numbers(ELEMENTS)
+        element_wise = workloads.element_wise
+        self.pipeline, self.inputs = {
+            "ndarray": lambda: (element_wise(pipefunc_c, workloads.double), {"x": values}),
+            "list": lambda: (element_wise(pipefunc_c, workloads.double), {"x": values.tolist()}),
+            "mixed_types": lambda: (element_wise(pipefunc_c, workloads.clip), {"x": values}),
+            "outer_product": lambda: (
+                workloads.outer_product(pipefunc_c),
+                {"x": values[:SIDE], "y": values[:SIDE]},
+            ),
+            "two_outputs": lambda: (workloads.two_outputs(pipefunc_c), {"x": values}),
+        }[case]()
+
+    def time_map(self, case):
+        workloads.map_sequentially(self.pipeline, self.inputs)
+
+
+class Chain:
+    """Two element-wise stages and a reduction."""
+
+    def setup(self):
+        self.pipeline = workloads.chain_and_sum(pipefunc_c)
+        self.inputs = {"x": workloads.numbers(ELEMENTS)}
+
+    def time_chain_and_sum(self):
+        workloads.map_sequentially(self.pipeline, self.inputs)
+
+
+class FailingElements:
+    """Every element raises and is kept as an error."""
+
+    def setup(self):
+        self.pipeline = workloads.element_wise(pipefunc_c, workloads.fail)
+        self.inputs = {"x": workloads.numbers(10_000)}
+
+    def time_all_elements_fail(self):
+        workloads.map_sequentially(self.pipeline, self.inputs, error_handling="continue")
+
+
+class Memory:
+    """What one element holds at the peak."""
+
+    params = peak_memory.CASES
+    param_names = ("case",)
+
+    def track_bytes_per_element(self, case):
+        return peak_memory.bytes_per_element(case, 50_000 if case == "failing" else 1_000_000)
+
+    track_bytes_per_element.unit = "bytes"
+
+
+class WholeProcess:
+    """The peak of a whole process that maps a million numbers."""
+
+    def setup(self):
+        self.pipeline = workloads.element_wise(pipefunc_c, workloads.double)
+        self.inputs = {"x": workloads.numbers(1_000_000)}
+
+    def peakmem_map(self):
+        return workloads.map_sequentially(self.pipeline, self.inputs)

@@ -1,0 +1,115 @@
+"""The pipelines that are measured, written once for this package and for its peer.
+
+``api`` is the module that gives ``PipeFunc`` and ``Pipeline``: both packages have the same ones.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def double(x):
+    """Double: the smallest task that does something."""
+    return 2 * x
+
+
+def clip(x):
+    """Return a Python float or the argument itself: two scalar types in one output."""
+    return max(0.0, x)
+
+
+def multiply(x, y):
+    """Multiply two arguments."""
+    return x * y
+
+
+def increment(y):
+    """Add one."""
+    return y + 1
+
+
+def total(z):
+    """Sum a whole array."""
+    return z.sum()
+
+
+def double_and_increment(x):
+    """Return two results."""
+    return 2 * x, x + 1
+
+
+def fail(x):
+    """Raise for every argument."""
+    raise ValueError(x)
+
+
+def identity(x):
+    """Return the argument."""
+    return x
+
+
+def add(x, y):
+    """Add two arguments."""
+    return x + y
+
+
+def mapped(api: Any, function: Callable[..., Any], output: str | tuple[str, ...], mapspec: str | None) -> Any:
+    """Return a pipeline of one function."""
+    return api.Pipeline([api.PipeFunc(function, output, mapspec=mapspec)])
+
+
+def element_wise(api: Any, function: Callable[..., Any]) -> Any:
+    """Return the pipeline ``x[i] -> y[i]``."""
+    return mapped(api, function, "y", "x[i] -> y[i]")
+
+
+def outer_product(api: Any) -> Any:
+    """Return the pipeline ``x[i], y[j] -> z[i, j]``."""
+    return mapped(api, multiply, "z", "x[i], y[j] -> z[i, j]")
+
+
+def two_outputs(api: Any) -> Any:
+    """Return a pipeline whose function gives two outputs."""
+    return mapped(api, double_and_increment, ("y", "z"), "x[i] -> y[i], z[i]")
+
+
+def chain_and_sum(api: Any) -> Any:
+    """Return the pipeline x -> y -> z and the sum over z."""
+    return api.Pipeline(
+        [
+            api.PipeFunc(double, "y", mapspec="x[i] -> y[i]"),
+            api.PipeFunc(increment, "z", mapspec="y[i] -> z[i]"),
+            api.PipeFunc(total, "total"),
+        ]
+    )
+
+
+def chain_of(api: Any, count: int) -> Any:
+    """Return a pipeline of ``count`` functions, each fed by the one before."""
+    names = {position: f"y{position}" for position in range(count)}
+    return api.Pipeline(
+        [
+            api.PipeFunc(double, name, renames={"x": names[position - 1]} if position else None)
+            for position, name in names.items()
+        ]
+    )
+
+
+def wide(api: Any, count: int) -> Any:
+    """Return a pipeline of ``count`` functions that all read one input."""
+    return api.Pipeline([api.PipeFunc(double, f"y{position}") for position in range(count)])
+
+
+def numbers(count: int) -> np.ndarray:
+    """Return ``count`` floats, half of them negative, in no order."""
+    return np.random.default_rng(7).standard_normal(count)
+
+
+def map_sequentially(pipeline: Any, inputs: dict[str, Any], **options: Any) -> Any:
+    """Map in this process, in memory, without a progress bar: what both packages can do."""
+    return pipeline.map(inputs, parallel=False, storage="dict", show_progress=False, **options)

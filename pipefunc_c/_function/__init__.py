@@ -1,0 +1,1 @@
+"""Functions with named outputs: the nodes of a pipeline."""

@@ -1,0 +1,251 @@
+"""The names of a function: what it is called, takes and returns in a pipeline, and how that is changed."""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING, Any, Literal
+
+from pipefunc_c._function.names import unscoped
+from pipefunc_c._function.signature import annotations_of, split_output_type
+from pipefunc_c.typing import NoAnnotation, Unresolvable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from pipefunc_c._function.binding import Binding
+    from pipefunc_c._spec.dimensions import Dimension
+    from pipefunc_c._spec.mapspec import MapSpec
+
+
+class NamedFunction:
+    """Answer for the names, defaults and types of a callable, and change them; the base of `PipeFunc`.
+
+    Everything is read from `binding`, an immutable record that each update replaces as a whole.
+    """
+
+    func: Callable[..., Any]
+    binding: Binding
+    output_picker: Callable[[Any, str], Any] | None
+
+    @property
+    def output_name(self) -> str | tuple[str, ...]:
+        """Output name, or tuple of names."""
+        return self.binding.output_name
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """Output names, always as a tuple."""
+        return self.binding.output_names
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """Names of the parameters."""
+        return self.binding.parameters
+
+    @property
+    def original_parameters(self) -> dict[str, inspect.Parameter]:
+        """Parameters of the callable by their original names."""
+        return dict(self.binding.signature.parameters)
+
+    @property
+    def native_names(self) -> dict[str, str]:
+        """Original name per name of a parameter."""
+        return dict(self.binding.native_names)
+
+    @property
+    def renames(self) -> dict[str, str]:
+        """New name per original name, where given."""
+        return dict(self.binding.renames)
+
+    @property
+    def defaults(self) -> dict[str, Any]:
+        """Default per parameter, those of the callable included."""
+        return dict(self.binding.defaults)
+
+    @property
+    def factory_defaults(self) -> frozenset[str]:
+        """Parameters that the callable gives a new default in each call, if they are left out."""
+        return self.binding.factory_defaults
+
+    @property
+    def bound(self) -> dict[str, Any]:
+        """Value per bound parameter."""
+        return dict(self.binding.bound)
+
+    @property
+    def mapspec(self) -> MapSpec | None:
+        """How the function maps over arrays; may be set to a str."""
+        return self.binding.mapspec
+
+    @mapspec.setter
+    def mapspec(self, mapspec: str | MapSpec | None) -> None:
+        self.binding = self.binding.with_mapspec(mapspec)
+
+    @property
+    def internal_shape(self) -> Dimension | tuple[Dimension, ...] | None:
+        """Sizes of the axes that the callable returns itself."""
+        return self.binding.internal_shape
+
+    @property
+    def requires_mapping(self) -> bool:
+        """Whether the function is called once per element of an array."""
+        return self.mapspec is not None and bool(self.mapspec.inputs)
+
+    @property
+    def parameter_scopes(self) -> set[str]:
+        """Scopes of the parameters."""
+        return set(self.binding.scopes)
+
+    @property
+    def unscoped_parameters(self) -> tuple[str, ...]:
+        """Names of the parameters without their scopes."""
+        return tuple(map(unscoped, self.parameters))
+
+    @property
+    def parameter_annotations(self) -> dict[str, Any]:
+        """Type per annotated parameter."""
+        hints = annotations_of(self.func)
+        return {name: hints[native] for name, native in self.binding.native_names.items() if native in hints}
+
+    @property
+    def output_annotation(self) -> dict[str, Any]:
+        """Type per output name; `NoAnnotation` if unknown."""
+        if self.output_picker is not None:
+            return dict.fromkeys(self.output_names, NoAnnotation)
+        hint = annotations_of(self.func).get("return", NoAnnotation)
+        if isinstance(self.output_name, str):
+            return {self.output_name: hint}
+        return split_output_type(hint, self.output_names)
+
+    @property
+    def __signature__(self) -> inspect.Signature:
+        """Signature under the new names, without bound parameters."""
+        hints, defaults = self.parameter_annotations, self.binding.defaults
+        empty = inspect.Parameter.empty
+        parameters = []
+        for name, native in self.binding.native_names.items():
+            if native in self.binding.native_bound:
+                continue
+            parameter = inspect.Parameter(
+                native,
+                inspect.Parameter.POSITIONAL_OR_KEYWORD,
+                default=defaults.get(name, empty),
+                annotation=hints.get(name, empty),
+            )
+            parameter._name = name  # type: ignore[attr-defined]  # the constructor refuses scoped names
+            parameters.append(parameter)
+        types = self.output_annotation.values()
+        if any(hint is NoAnnotation or isinstance(hint, Unresolvable) for hint in types):
+            returned: Any = inspect.Signature.empty
+        else:
+            returned = next(iter(types)) if isinstance(self.output_name, str) else tuple[tuple(types)]  # type: ignore[misc]
+        # Unchecked, because a default may stand before a parameter without one.
+        return inspect.Signature(parameters, return_annotation=returned, __validate_parameters__=False)
+
+    def update_defaults(self, defaults: Mapping[str, Any], *, overwrite: bool = False) -> None:
+        """Change defaults.
+
+        Parameters
+        ----------
+        defaults
+            Default per parameter.
+        overwrite
+            Whether to drop all defaults that were given before.
+
+        Raises
+        ------
+        InvalidValueError
+            If a name is no parameter, or is bound.
+
+        """
+        self.binding = self.binding.with_defaults(defaults, overwrite=overwrite)
+
+    def update_bound(self, bound: Mapping[str, Any], *, overwrite: bool = False) -> None:
+        """Change bound values.
+
+        Parameters
+        ----------
+        bound
+            Value per parameter.
+        overwrite
+            Whether to drop all values that were bound before.
+
+        Raises
+        ------
+        InvalidValueError
+            If a name is no parameter, has a default of the user, or is an input of the mapspec.
+
+        """
+        self.binding = self.binding.with_bound(bound, overwrite=overwrite)
+
+    def update_renames(
+        self,
+        renames: Mapping[str, str],
+        *,
+        update_from: Literal["current", "original"] = "current",
+        overwrite: bool = False,
+    ) -> None:
+        """Change names of parameters and outputs; defaults, bound values and the mapspec follow.
+
+        Parameters
+        ----------
+        renames
+            Name to new name.
+        update_from
+            Whether the keys are present or original names.
+        overwrite
+            Whether to drop all earlier renames.
+
+        Raises
+        ------
+        InvalidValueError
+            If a name is unknown, malformed, or then used twice.
+
+        """
+        self.binding = self.binding.with_renames(renames, update_from=update_from, overwrite=overwrite)
+
+    def update_scope(
+        self,
+        scope: str | None,
+        inputs: Iterable[str] | Literal["*"] | None = None,
+        outputs: Iterable[str] | Literal["*"] | None = None,
+        exclude: Iterable[str] | None = None,
+    ) -> None:
+        """Put ``scope.`` before names.
+
+        Parameters
+        ----------
+        scope
+            The scope; None removes the present ones.
+        inputs, outputs
+            Parameters and outputs that are meant; ``"*"`` means all, None means none.
+        exclude
+            Names that stay as they are.
+
+        Raises
+        ------
+        InvalidValueError
+            If the scope is the name of a parameter or output, or a name is unknown.
+
+        Examples
+        --------
+        >>> from pipefunc_c._function.pipefunc import PipeFunc
+        >>> function = PipeFunc(lambda x, y: x + y, "z")
+        >>> function.update_scope("s", inputs={"x"}, outputs="*")
+        >>> function.parameters, function.output_name
+        (('s.x', 'y'), 's.z')
+
+        """
+        self.binding = self.binding.with_scope(scope, inputs, outputs, exclude)
+
+    def update_mapspec_axes(self, renames: Mapping[str, str]) -> None:
+        """Change names of axes in the mapspec; axes that it does not have are ignored.
+
+        Parameters
+        ----------
+        renames
+            Axis to new axis.
+
+        """
+        if self.mapspec is not None:
+            self.mapspec = self.mapspec.rename_axes(renames)

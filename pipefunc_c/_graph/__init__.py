@@ -1,0 +1,1 @@
+"""Functions connected by the names of their parameters and outputs, as data."""

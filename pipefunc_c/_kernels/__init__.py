@@ -1,0 +1,1 @@
+"""Compiled kernels: index arithmetic, columns and the element-task loop."""

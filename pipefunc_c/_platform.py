@@ -1,0 +1,252 @@
+"""What the operating system offers: how much memory may be taken, and files that processes share.
+
+Everything that only Linux has stands here beside a portable means, which the environment variable
+``PIPEFUNC_C_PORTABLE=1`` forces.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipefunc_c._describe import bytes_text
+from pipefunc_c._optional import is_available, require
+from pipefunc_c.exceptions import OutOfMemoryError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+UNLIMITED = sys.maxsize
+
+_NO_ROOM = {errno.ENOSPC, errno.ENOMEM, errno.EDQUOT, errno.EFBIG}
+_NOT_OFFERED = {errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM, errno.EACCES, errno.EINVAL}
+# Reserved in steps: a signal makes the kernel give back the whole step and start it again.
+_RESERVE_STEP = 64 << 20
+_ZEROS = bytes(1 << 20)
+
+
+def prefer_portable() -> bool:
+    """Say whether portable means are to be used although the system may have better ones.
+
+    Returns
+    -------
+    bool
+        True if the environment variable ``PIPEFUNC_C_PORTABLE`` is set to something but ``0``.
+
+    """
+    return os.environ.get("PIPEFUNC_C_PORTABLE", "0") not in ("", "0")
+
+
+def available_memory(root: str | Path = "/") -> tuple[int, str]:
+    """Find how many bytes this process can take, and what sets this limit.
+
+    It is the smallest of the memory that the machine has available and the room in the memory cgroup of
+    this process and in each cgroup above it (versions 1 and 2). File cache that the kernel would give back
+    counts as room.
+
+    Parameters
+    ----------
+    root
+        Folder below which ``proc`` and the cgroup file systems are looked for.
+
+    Returns
+    -------
+    tuple
+        Bytes, and a text for people. Where neither ``/proc`` nor psutil can tell, the first is `UNLIMITED`.
+
+    Notes
+    -----
+    Takes less than a millisecond: it reads some ten small files. Swap space is not counted.
+
+    Examples
+    --------
+    >>> nbytes, limit = available_memory()
+    >>> nbytes > 0
+    True
+
+    """
+    limits = [*_machine_memory(Path(root)), *_cgroup_memory(Path(root))]
+    return min(limits, key=lambda limit: limit[0], default=(UNLIMITED, "no known limit"))
+
+
+def _machine_memory(root: Path) -> Iterator[tuple[int, str]]:
+    if not prefer_portable():
+        for line in _lines(root / "proc/meminfo"):
+            if line.startswith("MemAvailable:"):
+                yield int(line.split()[1]) * 1024, "the available memory of this machine"
+                return
+    if is_available("psutil"):
+        yield int(require("psutil").virtual_memory().available), "the available memory of this machine"
+
+
+def _cgroup_memory(root: Path) -> Iterator[tuple[int, str]]:
+    mounts = list(_cgroup_mounts(root))
+    for line in _lines(root / "proc/self/cgroup"):
+        _, controllers, path = line.split(":", 2)
+        if controllers and "memory" not in controllers.split(","):
+            continue
+        version = 1 if controllers else 2
+        for kind, top, mount_point in mounts:
+            if kind == version:
+                yield from _levels(version, root / mount_point.lstrip("/"), _below(path, top))
+
+
+def _cgroup_mounts(root: Path) -> Iterator[tuple[int, str, str]]:
+    """Version, cgroup that is mounted, and where, of each mount that controls memory."""
+    for line in _lines(root / "proc/self/mountinfo"):
+        mount, _, source = line.partition(" - ")
+        top, mount_point = (_unescape(part) for part in mount.split()[3:5])
+        kind, *_, options = source.split()
+        if kind == "cgroup2":
+            yield 2, top, mount_point
+        elif kind == "cgroup" and "memory" in options.split(","):
+            yield 1, top, mount_point
+
+
+def _below(path: str, top: str) -> tuple[str, ...]:
+    """Parts of a cgroup path below the cgroup that is mounted; none if it lies elsewhere."""
+    parts = tuple(part for part in path.split("/") if part)
+    head = tuple(part for part in top.split("/") if part)
+    # A process outside of its cgroup namespace has a path with "..", which nothing mounted leads to.
+    return parts[len(head) :] if parts[: len(head)] == head and ".." not in parts else ()
+
+
+def _levels(version: int, mount_point: Path, parts: tuple[str, ...]) -> Iterator[tuple[int, str]]:
+    limit_name, usage_name, cache_name = (
+        ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+        if version == 1
+        else ("memory.max", "memory.current", "inactive_file")
+    )
+    for depth in range(len(parts), -1, -1):
+        folder = mount_point.joinpath(*parts[:depth])
+        limit, usage = _number(folder / limit_name), _number(folder / usage_name)
+        if limit is None or usage is None:
+            continue
+        statistics = dict(line.split(" ", 1) for line in _lines(folder / "memory.stat") if " " in line)
+        room = limit - usage + int(statistics.get(cache_name, 0))
+        yield max(room, 0), f"the memory cgroup {folder} with its {limit_name} of {bytes_text(limit)}"
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(errors="surrogateescape").splitlines()
+    except OSError:  # another system, or not ours to read
+        return []
+
+
+def _number(path: Path) -> int | None:
+    text = "".join(_lines(path)).strip()
+    return int(text) if text.isdecimal() else None  # "max" is no limit
+
+
+def _unescape(text: str) -> str:
+    return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), text)
+
+
+def create_shared_file(name: str, *, portable: bool | None = None) -> int:
+    """Open a new, empty file without a place in any folder, which vanishes with its last user.
+
+    Parameters
+    ----------
+    name
+        Shown by tools that list open files; need not be unique.
+    portable
+        True for a temporary file instead of memory; by default what `prefer_portable` says.
+
+    Returns
+    -------
+    int
+        A file descriptor that child processes inherit by fork but not by exec. The caller closes it.
+
+    Raises
+    ------
+    OSError
+        If no file can be opened, because too many are open for instance.
+
+    Examples
+    --------
+    >>> descriptor = create_shared_file("example")
+    >>> os.fstat(descriptor).st_size
+    0
+    >>> os.close(descriptor)
+
+    """
+    portable = prefer_portable() if portable is None else portable
+    if sys.platform == "linux" and not portable:
+        try:
+            return os.memfd_create(name[:60], os.MFD_CLOEXEC)
+        except OSError as error:
+            if error.errno not in _NOT_OFFERED:  # an old kernel, or a sandbox
+                raise
+    with tempfile.TemporaryFile(prefix="pipefunc_c-") as file:
+        return os.dup(file.fileno())
+
+
+def reserve(descriptor: int, offset: int, nbytes: int, *, portable: bool | None = None) -> None:
+    """Make a file longer and take the room for it now, so that writing to a mapping of it cannot fail.
+
+    Parameters
+    ----------
+    descriptor
+        The file.
+    offset
+        Where the new bytes begin, in bytes; not before the end of the file.
+    nbytes
+        How many there are; they read as zeros.
+    portable
+        True to write zeros instead of asking the system; by default what `prefer_portable` says.
+
+    Raises
+    ------
+    OutOfMemoryError
+        If there is no room. The file is as long as before.
+    OSError
+        If the file cannot be written for another reason.
+
+    Examples
+    --------
+    >>> descriptor = create_shared_file("example")
+    >>> reserve(descriptor, 0, 4096)
+    >>> os.fstat(descriptor).st_size
+    4096
+    >>> os.close(descriptor)
+
+    """
+    portable = prefer_portable() if portable is None else portable
+    before = os.fstat(descriptor).st_size
+    try:
+        for start in range(offset, offset + nbytes, _RESERVE_STEP):
+            step = min(_RESERVE_STEP, offset + nbytes - start)
+            if portable or not _allocate(descriptor, start, step):
+                _write_zeros(descriptor, start, step)
+    except BaseException as error:
+        os.ftruncate(descriptor, before)
+        if isinstance(error, OSError) and error.errno in _NO_ROOM:
+            message = f"cannot reserve {bytes_text(nbytes)} in a shared file: {error.strerror}"
+            raise OutOfMemoryError(
+                message, detail=nbytes, hint="Run with fewer elements or more room."
+            ) from error
+        raise
+
+
+def _allocate(descriptor: int, offset: int, nbytes: int) -> bool:
+    if not hasattr(os, "posix_fallocate"):
+        return False
+    try:
+        os.posix_fallocate(descriptor, offset, nbytes)
+    except OSError as error:
+        if error.errno in _NOT_OFFERED:
+            return False
+        raise
+    return True
+
+
+def _write_zeros(descriptor: int, offset: int, nbytes: int) -> None:
+    end = offset + nbytes
+    while offset < end:
+        offset += os.pwrite(descriptor, _ZEROS[: end - offset], offset)

@@ -1,0 +1,1 @@
+"""MapSpecs: how functions map over arrays, and what shapes follow."""

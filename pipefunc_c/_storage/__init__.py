@@ -1,0 +1,1 @@
+"""Storages: where the results of a map are kept."""

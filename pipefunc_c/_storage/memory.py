@@ -1,0 +1,72 @@
+"""The storages in memory: private or shared, by the ids that users know."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from pipefunc_c._kernels.column import Column
+from pipefunc_c._storage.base import register_storage
+from pipefunc_c._storage.column_array import ColumnArray
+from pipefunc_c._storage.home import SharedHome
+
+
+class MemoryArray(ColumnArray):
+    """Hold values in memory of this process: the default of a map without a run folder.
+
+    Examples
+    --------
+    >>> array = MemoryArray(None, (2, 2))
+    >>> array.dump((0, 1), 2.5)
+    >>> array[0, 1], array[1, 1]
+    (2.5, masked)
+    """
+
+    storage_id: ClassVar[str] = "array"
+
+
+class DictArray(ColumnArray):
+    """Hold values in memory of this process, under the id that pipefunc's users know.
+
+    Examples
+    --------
+    >>> DictArray(None, (2,), mapping={(0,): "a"}).to_array()
+    masked_array(data=['a', --],
+                 mask=[False,  True],
+           fill_value='?',
+                dtype=object)
+    """
+
+    storage_id: ClassVar[str] = "dict"
+
+
+class SharedArray(ColumnArray):
+    """Hold values in memory that worker processes share.
+
+    Examples
+    --------
+    >>> array = SharedArray(None, 2)
+    >>> array.dump(0, 1)
+    >>> array.mask_linear()
+    [False, True]
+    """
+
+    storage_id: ClassVar[str] = "shared_array"
+
+    def _make_column(self, size: int) -> Column:
+        return Column(size, SharedHome())
+
+    @property
+    def dump_in_subprocess(self) -> bool:
+        """Tell whether another process may dump: a forked one sees the same memory."""
+        return True
+
+
+class SharedMemoryDictArray(SharedArray):
+    """Hold values in shared memory, under the id that pipefunc's users know.
+    """
+
+    storage_id: ClassVar[str] = "shared_memory_dict"
+
+
+for _cls in (MemoryArray, DictArray, SharedArray, SharedMemoryDictArray):
+    register_storage(_cls)

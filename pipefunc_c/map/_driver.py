@@ -1,0 +1,59 @@
+"""The sequential driver: feeds the scheduler in this process and does what it says."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from typing import TYPE_CHECKING
+
+from pipefunc_c.map._scheduler import FinishRun, FinishStage, GrantLease, PrepareStage, Scheduler
+
+if TYPE_CHECKING:
+    from pipefunc_c.map._plan import Plan
+    from pipefunc_c.map._progress import Progress
+    from pipefunc_c.map._scheduler import Action
+
+INLINE = "inline"
+
+
+def run_inline(plan: Plan, progress: Progress) -> None:
+    """Run a plan in this thread.
+
+    Parameters
+    ----------
+    plan
+        What to run.
+    progress
+        Told of each lease that returns.
+
+    Raises
+    ------
+    Exception
+        What the first failing element raised, with a note that names it, unless the run goes on after errors.
+    """
+    scheduler = Scheduler(plan.waits_for)
+    actions: deque[Action] = deque([*scheduler.add_worker(INLINE), *scheduler.start()])
+    failure: Exception | None = None
+    while actions:
+        action = actions.popleft()
+        if isinstance(action, PrepareStage):
+            requested = plan.stages[action.stage].prepare()
+            progress.set_total(action.stage, len(requested))
+            actions.extend(scheduler.stage_prepared(action.stage, requested))
+        elif isinstance(action, GrantLease):
+            lease, stage = action.lease, plan.stages[action.lease.stage]
+            started = time.monotonic()
+            try:
+                reached = stage.run(lease, started + action.seconds)
+            except Exception as error:
+                failure = error
+                actions.extend(scheduler.lease_failed(INLINE, stage.loop.reached))
+            else:
+                actions.extend(scheduler.lease_returned(INLINE, reached, time.monotonic() - started))
+            progress.update(lease.stage, scheduler.done(lease.stage), stage.failed)
+        elif isinstance(action, FinishStage):
+            plan.stages[action.stage].finish()
+        else:
+            assert isinstance(action, FinishRun)
+    if failure is not None:
+        raise failure

@@ -1,0 +1,137 @@
+"""Errors of elements while they are kept: the exception and the number of its traceback, nothing else.
+
+The snapshots that users see are built when they are looked at, from the inputs of the element.
+"""
+
+from __future__ import annotations
+
+import traceback
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pipefunc_c.exceptions import ErrorInfo, ErrorSnapshot, PropagatedErrorSnapshot
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from types import CodeType, TracebackType
+
+    from pipefunc_c._function.pipefunc import PipeFunc
+
+
+def user_frames(frames: TracebackType | None) -> TracebackType | None:
+    """Leave out the frames of the compiled loop and those above it: they say nothing about the error."""
+    inner = frames
+    while inner is not None and not inner.tb_frame.f_code.co_filename.endswith(".pyx"):
+        inner = inner.tb_next
+    while inner is not None and inner.tb_frame.f_code.co_filename.endswith(".pyx"):
+        inner = inner.tb_next
+    return inner
+
+
+class TracebackTable:
+    """Keep each different traceback once, as text.
+
+    Examples
+    --------
+    >>> table = TracebackTable()
+    >>> def fail():
+    ...     raise ValueError("no")
+    >>> numbers = set()
+    >>> for _ in range(3):
+    ...     try:
+    ...         fail()
+    ...     except ValueError as error:
+    ...         numbers.add(table.intern(error))
+    >>> numbers
+    {0}
+    >>> "in fail" in table[0]
+    True
+    """
+
+    def __init__(self) -> None:
+        self._numbers: dict[tuple[int, ...], int] = {}
+        self._texts: list[str] = []
+        self._codes: list[CodeType] = []   # kept alive: their ids are keys
+
+    def intern(self, error: BaseException) -> int:
+        """Give the number of the traceback of an error; one with causes is formatted with them."""
+        key = []
+        error.__traceback__ = user_frames(error.__traceback__)
+        frame = error.__traceback__
+        while frame is not None:
+            key += (id(frame.tb_frame.f_code), frame.tb_lasti)
+            frame = frame.tb_next
+        if error.__cause__ is not None or error.__context__ is not None:
+            key.append(-1)
+        number = self._numbers.get(tuple(key))
+        if number is None:
+            number = self._numbers[tuple(key)] = len(self._texts)
+            self._texts.append("".join(traceback.format_exception(error)[:-1]))
+            self._codes += [entry[0].f_code for entry in traceback.walk_tb(error.__traceback__)]
+        return number
+
+    def __getitem__(self, number: int) -> str:
+        """Give the text of a traceback, without the line that names the exception."""
+        return self._texts[number]
+
+
+class Propagated:
+    """Mark an element that was not computed because an input of it is an error."""
+
+    __slots__ = ()
+
+
+PROPAGATED = Propagated()
+
+
+def is_error(value: object) -> bool:
+    """Tell whether a value stands for an error."""
+    return isinstance(value, (ErrorSnapshot, PropagatedErrorSnapshot))
+
+
+def error_info(value: object) -> ErrorInfo | None:
+    """Describe the errors in an argument: itself, or elements of an object array; None if there are none."""
+    if isinstance(value, (ErrorSnapshot, PropagatedErrorSnapshot)):
+        return ErrorInfo.from_full_error(value)
+    if isinstance(value, np.ndarray) and value.dtype == object:
+        indices = [index for index, each in np.ndenumerate(np.ma.getdata(value)) if is_error(each)]
+        if indices:
+            return ErrorInfo.from_partial_errors(value.shape, indices)
+    return None
+
+
+def snapshot(
+    func: PipeFunc[..., Any], stored: object, traceback_text: str, kwargs: Mapping[str, Any]
+) -> ErrorSnapshot | PropagatedErrorSnapshot:
+    """Build what users see of an error element.
+
+    Parameters
+    ----------
+    func
+        The function of the stage.
+    stored
+        The exception, or the mark of a propagated error.
+    traceback_text
+        The traceback of the exception.
+    kwargs
+        Arguments of the element, by native names.
+
+    Returns
+    -------
+    ErrorSnapshot or PropagatedErrorSnapshot
+    """
+    arguments = func.filled_in(kwargs)
+    if isinstance(stored, BaseException):
+        args = tuple(arguments.pop(name) for name in func.positional_only if name in arguments)
+        last_line = "".join(traceback.format_exception_only(stored))
+        return ErrorSnapshot(func.func, stored, args, arguments, traceback=traceback_text + last_line)
+    present = {native: name for name, native in func.native_names.items()}
+    infos = {present[name]: info for name, value in arguments.items() if (info := error_info(value)) is not None}
+    full = any(info.type == "full" for info in infos.values())
+    return PropagatedErrorSnapshot(
+        error_info=infos,
+        skipped_function=func,
+        reason="input_is_error" if full else "array_contains_errors",
+        attempted_kwargs={present[name]: value for name, value in arguments.items() if present[name] not in infos},
+    )

@@ -1,0 +1,133 @@
+"""The options of a map: checked once, carried as one value."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from pipefunc_c._storage.base import storage_class
+from pipefunc_c.exceptions import InvalidTypeError, InvalidValueError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from pipefunc_c._function.pipefunc import PipeFunc
+
+ErrorHandling = Literal["raise", "continue"]
+SchedulingStrategy = Literal["generation", "eager"]
+
+DEFAULT_STORAGE = "array"
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """Options of a map; ``Pipeline.map`` says what they mean.
+
+    Raises
+    ------
+    InvalidValueError, InvalidTypeError
+        If an option has a value that is not allowed; the message lists the allowed ones.
+    """
+
+    parallel: bool = True
+    executor: Any = None
+    chunksizes: Any = None
+    storage: Any = None
+    internal_shapes: Mapping[str, Any] | None = None
+    fixed_indices: Mapping[str, int | slice] | None = None
+    show_progress: bool | str | None = None
+    return_results: bool = True
+    error_handling: ErrorHandling = "raise"
+    scheduling_strategy: SchedulingStrategy = "generation"
+
+    def __post_init__(self) -> None:
+        _one_of("error_handling", self.error_handling, ("raise", "continue"))
+        _one_of("scheduling_strategy", self.scheduling_strategy, ("generation", "eager"))
+        for option in ("internal_shapes", "fixed_indices"):
+            value = getattr(self, option)
+            if value is not None and not isinstance(value, Mapping):
+                raise InvalidTypeError(f"{option} is {value!r}, expected a dict or None")
+        if self.executor is not None and not self.parallel:
+            raise InvalidValueError(
+                f"executor={self.executor!r} was given with parallel=False",
+                hint="leave one of the two out: an executor is only used when the map is parallel",
+            )
+        for storage in self.storage.values() if isinstance(self.storage, Mapping) else (self.storage,):
+            if storage is not None:
+                storage_class(storage)
+
+    def storage_of(self, functions: Iterable[PipeFunc[..., Any]]) -> dict[PipeFunc[..., Any], str]:
+        """Give the storage id of each function."""
+        chosen = DEFAULT_STORAGE if self.storage is None else self.storage
+        return per_function("storage", chosen, list(functions))
+
+    def chunksize_of(self, functions: Iterable[PipeFunc[..., Any]]) -> dict[PipeFunc[..., Any], Any]:
+        """Give the chunk size option of each function: None, an int or a callable."""
+        given = {"": None, **self.chunksizes} if isinstance(self.chunksizes, Mapping) else self.chunksizes
+        sizes = per_function("chunksizes", given, list(functions))
+        for func, size in sizes.items():
+            positive = isinstance(size, int) and not isinstance(size, bool) and size > 0
+            if not (size is None or positive or callable(size)):
+                raise InvalidValueError(
+                    f"the chunk size of {func.output_name!r} is {size!r}",
+                    hint="allowed are a positive int, a callable that gives one, and None",
+                )
+        return sizes
+
+
+def _one_of(option: str, value: object, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise InvalidValueError(f"{option} is {value!r}", hint=f"allowed are {', '.join(map(repr, allowed))}")
+
+
+def per_function(
+    option: str, value: Any, functions: list[PipeFunc[..., Any]]
+) -> dict[PipeFunc[..., Any], Any]:
+    """Spread an option over the functions.
+
+    Parameters
+    ----------
+    option
+        Its name, for messages.
+    value
+        One value for all, or a dict by output name: a name, any one name of several outputs, or the tuple of
+        them; the key ``""`` stands for all others.
+    functions
+        The functions of the run.
+
+    Returns
+    -------
+    dict
+        The value of each function.
+
+    Raises
+    ------
+    InvalidValueError
+        If a function has two entries, or none and there is no ``""``, or if a key is no output.
+    """
+    if not isinstance(value, Mapping):
+        return dict.fromkeys(functions, value)
+    entries: dict[PipeFunc[..., Any], list[Any]] = {}
+    owners = {name: func for func in functions for name in (*func.output_names, func.output_name)}
+    for key in value:
+        if key == "":
+            continue
+        if key not in owners:
+            known = ", ".join(repr(name) for name in owners if isinstance(name, str))
+            raise InvalidValueError(f"{option} has an entry for {key!r}, which is no output", hint=f"outputs are {known}")
+        entries.setdefault(owners[key], []).append(key)
+    chosen = {}
+    for func in functions:
+        keys = entries.get(func, [""])
+        if len(keys) > 1:
+            raise InvalidValueError(
+                f"{option} has {len(keys)} entries for one function: {keys!r}",
+                hint="give the tuple of its outputs or one of them",
+            )
+        if keys[0] not in value:
+            raise InvalidValueError(
+                f"{option} has no entry for {func.output_name!r}", hint='add one, or one for "" as the default'
+            )
+        chosen[func] = value[keys[0]]
+    return chosen

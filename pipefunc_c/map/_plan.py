@@ -1,0 +1,169 @@
+"""The plan of a run: its inputs, its stores, its stages and what each waits for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pipefunc_c._spec.shapes import array_shape
+from pipefunc_c._storage.base import StorageBase, storage_class
+from pipefunc_c._storage.memory import MemoryArray
+from pipefunc_c.exceptions import InputError
+from pipefunc_c.map._fixed import check_fixed_indices
+from pipefunc_c.map._stage import Stage
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pipefunc_c._function.pipefunc import PipeFunc
+    from pipefunc_c._graph.graph import FunctionGraph
+    from pipefunc_c._spec.dimensions import Dimension, Shape
+    from pipefunc_c.map._options import RunOptions
+
+
+class Plan:
+    """Hold all that a run needs to know; nothing is computed when it is made.
+
+    Parameters
+    ----------
+    graph
+        The functions.
+    inputs
+        Values of the root arguments, by full names.
+    options
+        The options of the map.
+
+    Raises
+    ------
+    InputError
+        If inputs are missing or unknown.
+    ShapeError, InvalidTypeError
+        If a mapped input has no shape, or sizes do not match.
+    """
+
+    def __init__(self, graph: FunctionGraph, inputs: Mapping[str, Any], options: RunOptions) -> None:
+        self.graph = graph
+        self.options = options
+        self.error_handling = options.error_handling
+        self.fixed_indices = options.fixed_indices
+        self.values = _complete_inputs(graph, inputs)
+        self.stores: dict[str, StorageBase] = {}
+        self.stages: list[Stage] = []
+        self._stage_of: dict[str, Stage] = {}
+        if options.fixed_indices:
+            check_fixed_indices(options.fixed_indices, graph.functions)
+        options.chunksize_of(graph.functions)
+        self._check_internal_shapes()
+        shapes = self._infer_shapes()
+        storage_ids = options.storage_of(graph.functions)
+        for func in graph.functions:
+            self._add_stage(func, shapes, storage_class(storage_ids[func]))
+
+    @property
+    def waits_for(self) -> list[list[int]]:
+        """For each stage, the stages before it: a whole generation, or with "eager" only what it needs."""
+        numbers = {func: k for k, func in enumerate(self.graph.functions)}
+        if self.options.scheduling_strategy == "eager":
+            return [[numbers[each] for each in self.graph.dependencies[func]] for func in self.graph.functions]
+        before: list[list[int]] = [[] for _ in numbers]
+        earlier: list[int] = []
+        for generation in self.graph.generations:
+            for func in generation:
+                before[numbers[func]] = earlier
+            earlier = [numbers[func] for func in generation]
+        return before
+
+    def _add_stage(
+        self, func: PipeFunc[..., Any], shapes: Mapping[str, tuple[Shape, tuple[bool, ...]]], kind: type[StorageBase]
+    ) -> None:
+        stores: list[StorageBase] = []
+        for name in func.output_names:
+            if func.requires_mapping:
+                shape, mask = shapes[name]
+                external = tuple(size for size, is_external in zip(shape, mask, strict=True) if is_external)
+                internal = tuple(size for size, is_external in zip(shape, mask, strict=True) if not is_external)
+                stores.append(kind(None, external, internal, mask))
+            else:
+                stores.append(MemoryArray(None, ()))
+            self.stores[name] = stores[-1]
+        stage = Stage(func, self, stores)
+        self.stages.append(stage)
+        self._stage_of.update(dict.fromkeys(func.output_names, stage))
+
+    # -- shapes --------------------------------------------------------------------------------------
+
+    def _infer_shapes(self) -> dict[str, tuple[Shape, tuple[bool, ...]]]:
+        """Infer all shapes as far as they are known, so that what cannot fit is refused before the run."""
+        shapes: dict[str, tuple[Shape, tuple[bool, ...]]] = {}
+        for func in self.graph.functions:
+            mapspec = func.mapspec
+            if mapspec is None:
+                continue
+            inputs = {}
+            for spec in mapspec.inputs:
+                if spec.name in self.values:
+                    inputs[spec.name] = array_shape(self.values[spec.name], spec.name)
+                elif spec.name in shapes:
+                    inputs[spec.name] = shapes[spec.name][0]
+                else:
+                    inputs[spec.name] = ("?",) * spec.rank
+            shape_and_mask = mapspec.shape(inputs, self.internal_shapes_of(func))
+            shapes.update(dict.fromkeys(mapspec.output_names, shape_and_mask))
+        return shapes
+
+    def _check_internal_shapes(self) -> None:
+        for name in self.options.internal_shapes or {}:
+            if name not in self.graph.producers:
+                raise InputError(
+                    f"internal_shapes has an entry for {name!r}, which is no output",
+                    hint=f"outputs are {', '.join(sorted(self.graph.producers))}",
+                )
+
+    def internal_shapes_of(self, func: PipeFunc[..., Any]) -> dict[str, Dimension | tuple[Dimension, ...]]:
+        """Give the internal shape of each output of a function, as far as one was given."""
+        given = self.options.internal_shapes or {}
+        chosen = {name: given[name] for name in func.output_names if name in given}
+        if chosen:
+            return {name: chosen.get(name, next(iter(chosen.values()))) for name in func.output_names}
+        return {} if func.internal_shape is None else dict.fromkeys(func.output_names, func.internal_shape)
+
+    def shape_of(self, name: str) -> Shape:
+        """Give the shape of an array; outputs must be there already."""
+        if name in self.values:
+            return array_shape(self.values[name], name)
+        if self.is_single(name):
+            return array_shape(self.single_value(name), name)
+        return self.stores[name].full_shape  # type: ignore[return-value]  # "?" is the only str in it
+
+    # -- outputs -------------------------------------------------------------------------------------
+
+    def is_single(self, name: str) -> bool:
+        """Tell whether an output comes from a single call."""
+        return not self._stage_of[name].is_mapped
+
+    def single_value(self, name: str) -> Any:
+        """Give the output of a single call."""
+        return self.stores[name].get_from_index(0)
+
+    def may_hold_errors(self, name: str) -> bool:
+        """Tell whether an argument may contain errors of an earlier stage."""
+        return name not in self.values and name in self._stage_of and self._stage_of[name].failed > 0
+
+
+def _complete_inputs(graph: FunctionGraph, inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """Add the defaults and check that nothing is missing or unknown."""
+    roots = set(graph.root_args)
+    unknown = [name for name in inputs if name not in roots]
+    if unknown:
+        raise InputError(
+            f"unknown inputs: {', '.join(map(repr, unknown))}", hint=f"the pipeline takes {sorted(roots)}"
+        )
+    defaults = {name: value for name, value in graph.defaults.items() if name in roots}
+    values = {**defaults, **inputs}
+    optional = {name for func in graph.functions for name in func.factory_defaults}
+    missing = sorted(roots - values.keys() - optional)
+    if missing:
+        raise InputError(
+            f"missing inputs: {', '.join(map(repr, missing))}", hint=f"the pipeline takes {sorted(roots)}"
+        )
+    # A default that the callable makes anew stays with the callable.
+    return {name: value for name, value in values.items() if name in inputs or name not in optional}

@@ -1,0 +1,242 @@
+"""A stage: one function of the run, with its sources, its columns and its loop."""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pipefunc_c._function.failure import record_failure
+from pipefunc_c._kernels.column import ARRAY, ERROR, MISSING, OBJECT, Column
+from pipefunc_c._kernels.source import Source, constant, elements, slices
+from pipefunc_c._kernels.taskloop import InputIsError, TaskLoop
+from pipefunc_c._storage.column_array import ColumnArray
+from pipefunc_c.exceptions import OutOfMemoryError
+from pipefunc_c.map._failures import PROPAGATED, TracebackTable, error_info, snapshot, user_frames
+from pipefunc_c.map._fixed import requested_elements
+from pipefunc_c.map._values import element_array, sliced_array, whole_array
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pipefunc_c._function.pipefunc import PipeFunc
+    from pipefunc_c._storage.base import Size, StorageBase
+    from pipefunc_c.map._plan import Plan
+    from pipefunc_c.map._requested import Requested
+    from pipefunc_c.map._scheduler import Lease
+
+
+class Stage:
+    """Run one function over its elements; a function without mapped inputs has one.
+
+    Parameters
+    ----------
+    func
+        The function.
+    plan
+        The run that it belongs to: inputs and the stores of all outputs.
+    stores
+        One storage per output, in order.
+    """
+
+    def __init__(self, func: PipeFunc[..., Any], plan: Plan, stores: Sequence[StorageBase]) -> None:
+        self.func = func
+        self.plan = plan
+        self.stores = tuple(stores)
+        self.is_mapped = func.mapspec is not None and bool(func.mapspec.inputs)
+        self.shape: tuple[int, ...] = ()
+        self.columns: tuple[Column, ...] = ()
+        self.tracebacks = TracebackTable()
+        self.failed = 0
+        self._loop: TaskLoop | None = None
+        self._layout_is_open = False
+        self._in_hook = False       # what a hook raises is not the function's error
+
+    # -- made ready ----------------------------------------------------------------------------------
+
+    def prepare(self) -> Requested:
+        """Resolve the shapes, make the columns and the loop; the stages before must be done."""
+        if self.is_mapped:
+            self._resolve_shapes()
+        self.columns = tuple(self._column_of(store) for store in self.stores)
+        for column in self.columns:
+            column.read_error = self._read_error
+        self._layout_is_open = self.is_mapped and all(column.layout is None for column in self.columns)
+        requested = requested_elements(self.func.mapspec if self.is_mapped else None, self.shape, self.plan.fixed_indices)
+        self._loop = self._make_loop(requested)
+        return requested
+
+    def _resolve_shapes(self) -> None:
+        mapspec = self.func.mapspec
+        assert mapspec is not None
+        full, mask = mapspec.shape(
+            {name: self.plan.shape_of(name) for name in mapspec.input_names}, self.plan.internal_shapes_of(self.func)
+        )
+        self.shape = tuple(int(size) for size, external in zip(full, mask, strict=True) if external)
+        internal: tuple[Size, ...] = tuple(size for size, external in zip(full, mask, strict=True) if not external)
+        for store in self.stores:
+            store.shape = self.shape
+            store.internal_shape = internal
+
+    @staticmethod
+    def _column_of(store: StorageBase) -> Column:
+        return store.column if isinstance(store, ColumnArray) else Column(store.size)
+
+    def _make_loop(self, requested: Requested) -> TaskLoop:
+        func, plan = self.func, self.plan
+        sources = self._sources()
+        natives = list(sources)
+        omitted = [native for native in func.original_parameters if native not in sources]
+        n_positional = func.n_positional
+        if omitted:
+            n_positional = min(n_positional, list(func.original_parameters).index(omitted[0]))
+        keeps_going = plan.error_handling == "continue"
+        # Only columns tell the fast loop that an element is an error.
+        checked = keeps_going and any(plan.may_hold_errors(name) for name in func.parameters)
+        is_general = checked or func.observed or func.output_picker is not None
+        return TaskLoop(
+            func.call_target,
+            natives,
+            list(sources.values()),
+            self.shape,
+            self.columns,
+            n_positional=n_positional,
+            unpack=isinstance(func.output_name, tuple),
+            runs=requested.runs,
+            capture_errors=keeps_going,
+            invoke=partial(self._invoke, checked) if is_general else None,
+            propagate=(lambda _index: PROPAGATED) if keeps_going else None,
+            intern_traceback=self.tracebacks.intern,
+        )
+
+    def _sources(self) -> dict[str, Source]:
+        """Give the source of each argument by native name; defaults that the callable makes are left out."""
+        func, plan = self.func, self.plan
+        axes = func.mapspec.task_axes if func.mapspec is not None else {}
+        sources = {}
+        for name, native in func.native_names.items():
+            if name in func.bound:
+                sources[native] = constant(func.bound[name])
+            elif name in axes:
+                sources[native] = self._mapped_source(name, axes[name])
+            elif name in plan.values:
+                sources[native] = constant(plan.values[name])
+            elif name in plan.stores:
+                sources[native] = constant(whole_array(plan.stores[name], func, name))
+        return sources
+
+    def _mapped_source(self, name: str, axes: tuple[int | None, ...]) -> Source:
+        store = self.plan.stores.get(name)
+        whole = None in axes
+        if name in self.plan.values or store is None or self.plan.is_single(name):
+            value = self.plan.values[name] if name in self.plan.values else self.plan.single_value(name)
+            return slices(value, axes) if whole else elements(value, axes)
+        if whole:
+            array, writable = sliced_array(store, self.func, name)
+            return slices(array, axes, copied=writable)
+        if isinstance(store, ColumnArray) and not store.internal_shape:
+            return elements(store.column, axes, store.resolved_shape)
+        return elements(element_array(store), axes)
+
+    # -- running -------------------------------------------------------------------------------------
+
+    @property
+    def loop(self) -> TaskLoop:
+        """The loop; the stage must be prepared."""
+        assert self._loop is not None
+        return self._loop
+
+    def run(self, lease: Lease, deadline: float) -> int:
+        """Run a lease until ``deadline`` (``time.monotonic()``, seconds) at most; give the first index not done."""
+        try:
+            reached = int(self.loop.run(lease.start, lease.stop, deadline=deadline))
+        except Exception as error:
+            if not self._in_hook:
+                index = self.loop.reached
+                error.__traceback__ = user_frames(error.__traceback__)
+                record_failure(self.func, error, self.arguments(index), where=self.where(index))
+            raise
+        self.failed += self.loop.failed
+        if self._layout_is_open:
+            self._fix_layouts(lease.start)
+        self._dump(lease.start, reached)
+        return reached
+
+    def _invoke(self, checked: bool, _index: int, kwargs: dict[str, Any]) -> list[Any]:
+        """Call the function the general way: hooks, debug lines and pickers."""
+        func = self.func
+        if checked and any(error_info(value) is not None for value in kwargs.values()):
+            raise InputIsError
+        positional, keywords = func.split_arguments(kwargs)
+        result = func.call_target(*positional, **keywords)
+        if func.observed:
+            self._in_hook = True
+            func.observe(result, kwargs)
+            self._in_hook = False
+        if isinstance(func.output_name, str) and not self.is_mapped:
+            return [result]
+        return [func.pick(result, name) for name in func.output_names]
+
+    def _fix_layouts(self, index: int) -> None:
+        """Lay arrays out in a slab, after the first of them; one that does not fit stays an object."""
+        self._layout_is_open = False
+        for column in self.columns:
+            first = column.load(index) if column.tag(index) == OBJECT else None
+            if type(first) is not np.ndarray or first.dtype.kind not in "biufc" or not first.dtype.isnative:
+                continue
+            try:
+                column.fix_layout(first.dtype, first.shape)
+            except OutOfMemoryError:
+                continue
+            column.store(index, first)
+
+    def _dump(self, start: int, stop: int) -> None:
+        """Hand what was computed to storages that are not columns themselves."""
+        for store, column in zip(self.stores, self.columns, strict=True):
+            if isinstance(store, ColumnArray):
+                continue
+            for index in range(start, stop):
+                if column.tag(index) != MISSING:
+                    store.dump(tuple(int(k) for k in np.unravel_index(index, self.shape)), column.load(index))
+
+    # -- done ----------------------------------------------------------------------------------------
+
+    def finish(self) -> None:
+        """Resolve internal sizes that only the results tell: those of the first element decide."""
+        for store, column in zip(self.stores, self.columns, strict=True):
+            if "?" in store.internal_shape:
+                store.internal_shape = self._first_shape(column, store.internal_shape)
+
+    @staticmethod
+    def _first_shape(column: Column, internal: tuple[Size, ...]) -> tuple[Size, ...]:
+        tags = column.tags
+        present = np.flatnonzero((tags != MISSING) & (tags != ERROR))
+        found: tuple[int, ...] = ()
+        if len(present) and column.layout is not None and column.tag(int(present[0])) == ARRAY:
+            found = column.layout[1]
+        elif len(present):
+            found = np.shape(column.load(int(present[0])))
+        sizes = [*found[: len(internal)], *[1] * (len(internal) - len(found))]
+        return tuple(new if old == "?" else old for old, new in zip(internal, sizes, strict=True))
+
+    # -- failures ------------------------------------------------------------------------------------
+
+    def arguments(self, index: int) -> dict[str, Any]:
+        """Give the arguments of one element by native names."""
+        return dict(self.loop.arguments(index))
+
+    def _read_error(self, index: int, stored: object, traceback_number: int) -> Any:
+        text = self.tracebacks[traceback_number] if isinstance(stored, BaseException) else ""
+        return snapshot(self.func, stored, text, self.arguments(index))
+
+    def where(self, index: int) -> str:
+        """Name an element for messages: its position on the axes and its linear index."""
+        if not self.is_mapped:
+            return ""
+        assert self.func.mapspec is not None
+        position = np.unravel_index(index, self.shape)
+        named = zip(self.func.mapspec.external_indices, position, strict=True)
+        axes = ", ".join(f"{axis}={int(k)}" for axis, k in named)
+        return f"element {index} of {math.prod(self.shape)} ({axes})"

@@ -1,0 +1,107 @@
+"""What a function receives of an earlier output: the whole array, slices of it, or elements."""
+
+from __future__ import annotations
+
+import typing
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pipefunc_c._storage.column_array import ColumnArray
+from pipefunc_c.exceptions import InvalidTypeError
+
+if TYPE_CHECKING:
+    from pipefunc_c._function.pipefunc import PipeFunc
+    from pipefunc_c._storage.base import StorageBase
+
+
+def _numeric_dtype(annotation: Any) -> np.dtype[Any] | None:
+    """Give the dtype of an annotation such as ``NDArray[np.float64]``; None for any other."""
+    if typing.get_origin(annotation) is not np.ndarray:
+        return None
+    arguments = typing.get_args(typing.get_args(annotation)[-1])
+    scalar = arguments[0] if arguments else None
+    if not (isinstance(scalar, type) and issubclass(scalar, np.number | np.bool_)):
+        return None
+    try:
+        return np.dtype(scalar)
+    except TypeError:   # an abstract type such as np.floating
+        return None
+
+
+def _typed(store: StorageBase, func: PipeFunc[..., Any], name: str, dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
+    """Give an output as an array of a dtype: without a copy if it has it, converted where nothing is lost."""
+    array = store.typed() if isinstance(store, ColumnArray) else None
+    if array is not None and array.dtype == dtype:
+        return array
+    objects = store.to_array()
+    converted = np.zeros(objects.shape, dtype=dtype)
+    for index, value in np.ndenumerate(np.ma.getdata(objects)):
+        if np.ma.getmaskarray(objects)[index]:
+            continue
+        fits = isinstance(value, (bool, int, float, complex, np.generic))
+        if fits:
+            try:
+                converted[index] = value
+                fits = bool(converted[index] == value or value != value)  # noqa: PLR0124  a NaN fits too
+            except (TypeError, ValueError, OverflowError):
+                fits = False
+        if not fits:
+            raise InvalidTypeError(
+                f"element {index} of {name!r} is {value!r} of type {type(value).__name__}, which does not fit "
+                f"the dtype {dtype} that {func.__name__} asks for",
+                hint=f"annotate {name!r} with another dtype, or as an object array",
+            )
+    if np.ma.is_masked(objects):
+        return np.ma.MaskedArray(converted, mask=np.ma.getmaskarray(objects))
+    return converted
+
+
+def whole_array(store: StorageBase, func: PipeFunc[..., Any], name: str) -> Any:
+    """Give a whole output: the value of a single call, or the array of a map.
+
+    Parameters
+    ----------
+    store
+        Where the output is.
+    func
+        The function that receives it.
+    name
+        Its parameter; its annotation decides the kind of array.
+
+    Returns
+    -------
+    object
+        A fresh object array, masked where elements are missing or the parameter is annotated as
+        ``np.ma.MaskedArray``; a typed read-only view for a numeric annotation.
+
+    Raises
+    ------
+    InvalidTypeError
+        If an element does not fit a numeric annotation; the first is named.
+    """
+    if store.rank == 0 and not store.internal_shape:
+        return store.get_from_index(0)
+    annotation = func.parameter_annotations.get(name)
+    dtype = _numeric_dtype(annotation)
+    if dtype is not None:
+        return _typed(store, func, name, dtype)
+    masked = annotation is np.ma.MaskedArray or typing.get_origin(annotation) is np.ma.MaskedArray
+    if isinstance(store, ColumnArray) and not masked and store.is_complete():
+        return store.objects()
+    array = store.to_array()
+    return array if masked or np.ma.is_masked(array) else np.ma.getdata(array)
+
+
+def sliced_array(store: StorageBase, func: PipeFunc[..., Any], name: str) -> tuple[Any, bool]:
+    """Give what ``:`` slices are taken of, and whether each must be a copy so that it may be written to."""
+    array = whole_array(store, func, name)
+    return array, bool(isinstance(array, np.ndarray) and array.flags.writeable)
+
+
+def element_array(store: StorageBase) -> Any:
+    """Give an array whose elements are those of an output with internal axes, or of a foreign storage."""
+    if isinstance(store, ColumnArray):
+        typed = store.typed()
+        return store.objects() if typed is None or np.ma.isMaskedArray(typed) else typed
+    return np.ma.getdata(store.to_array())

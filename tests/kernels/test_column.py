@@ -1,0 +1,410 @@
+from __future__ import annotations
+
+import contextlib
+import gc
+import sys
+import threading
+import weakref
+
+import numpy as np
+import pytest
+import reference
+from hypothesis import given
+from hypothesis import strategies as st
+from kernels.values import SCALARS, Float64Subclass, FloatSubclass, identical, scalars
+
+from pipefunc_c._kernels import column as kernel
+from pipefunc_c._kernels.column import Column
+
+EACH_SCALAR = pytest.mark.parametrize("value", SCALARS.values(), ids=SCALARS)
+
+
+class Thing:
+    """An object that can be watched."""
+
+
+def test_the_tags_are_numbered_as_agreed() -> None:
+    names = [
+        *("MISSING", "FLOAT", "INT", "BOOL", "NONE", "FLOAT64", "FLOAT32", "FLOAT16"),
+        *("INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UINT32", "UINT64"),
+        *("NUMPY_BOOL", "COMPLEX", "COMPLEX128", "COMPLEX64", "ARRAY", "OBJECT", "ERROR"),
+    ]
+    assert [getattr(kernel, name) for name in names] == list(range(23))
+
+
+@pytest.mark.parametrize(
+    ("value", "tag"),
+    [
+        (1.0, kernel.FLOAT),
+        (1, kernel.INT),
+        (2**63 - 1, kernel.INT),
+        (-(2**63), kernel.INT),
+        (2**63, kernel.OBJECT),
+        (True, kernel.BOOL),
+        (None, kernel.NONE),
+        (np.float64(1), kernel.FLOAT64),
+        (np.float32(1), kernel.FLOAT32),
+        (np.float16(1), kernel.FLOAT16),
+        (np.int8(1), kernel.INT8),
+        (np.int64(1), kernel.INT64),
+        (np.uint64(2**64 - 1), kernel.UINT64),
+        (np.True_, kernel.NUMPY_BOOL),
+        (1j, kernel.COMPLEX),
+        (np.complex128(1j), kernel.COMPLEX128),
+        (np.complex64(1j), kernel.COMPLEX64),
+        (np.longdouble(1), kernel.OBJECT),
+        (FloatSubclass(1), kernel.OBJECT),
+        (Float64Subclass(1), kernel.OBJECT),
+        ("text", kernel.OBJECT),
+        (np.zeros(2), kernel.OBJECT),
+    ],
+    ids=lambda v: f"{type(v).__name__} {v}",
+)
+def test_tags_by_hand(value, tag) -> None:
+    filled = Column(1)
+    filled.store(0, value)
+    assert filled.tag(0) == tag
+    assert filled.tags.tolist() == [tag]
+    assert reference.tag_of(value) == tag
+
+
+@EACH_SCALAR
+def test_a_value_comes_back_with_type_and_bits(value) -> None:
+    filled = Column(3)
+    filled.store(1, value)
+    for _ in range(2):
+        assert identical(filled.load(1), value)
+    assert filled.tag(1) == reference.tag_of(value)
+    if filled.tag(1) == kernel.OBJECT:
+        assert filled.load(1) is value
+    assert filled.tags.tolist() == [0, filled.tag(1), 0]
+    assert filled.load(0, value) is value
+
+
+def test_any_value_can_replace_any_other() -> None:
+    filled = Column(1)
+    for name, first in SCALARS.items():
+        for other, second in SCALARS.items():
+            filled.store(0, first)
+            filled.store(0, second)
+            assert filled.tag(0) == reference.tag_of(second), (name, other)
+            assert identical(filled.load(0), second), (name, other)
+
+
+@given(st.lists(scalars, max_size=40))
+def test_mixtures_equal_the_reference(values) -> None:
+    filled, slow = Column(len(values) + 1), reference.Column(len(values) + 1)
+    for i, value in enumerate(values):
+        filled.store(i, value)
+        slow.store(i, value)
+    assert np.array_equal(filled.tags, slow.tags)
+    assert all(identical(filled.load(i, ...), slow.load(i, ...)) for i in range(len(values) + 1))
+
+
+@pytest.mark.parametrize("index", [-1, 3, 2**40, -(2**63)], ids=["negative", "size", "far", "very negative"])
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda c, i: c.store(i, 1.0),
+        lambda c, i: c.store(i, "object"),
+        lambda c, i: c.store(i, 1j),
+        lambda c, i: c.load(i),
+        lambda c, i: c.tag(i),
+        lambda c, i: c.clear(i),
+        lambda c, i: c.store_error(i, ValueError()),
+        lambda c, i: c.load_error(i),
+    ],
+    ids=["store", "store object", "store complex", "load", "tag", "clear", "store_error", "load_error"],
+)
+def test_an_index_out_of_bounds_is_an_index_error(call, index) -> None:
+    filled = Column(3)
+    with pytest.raises(IndexError):
+        call(filled, index)
+    assert filled.tags.tolist() == [0, 0, 0]
+
+
+@pytest.mark.parametrize("index", [1.0, "1", None], ids=repr)
+def test_an_index_that_is_no_integer_is_a_type_error(index) -> None:
+    with pytest.raises(TypeError):
+        Column(3).store(index, 1.0)
+
+
+def test_a_column_of_no_elements() -> None:
+    filled = Column(0)
+    assert filled.size == 0
+    assert filled.tags.shape == filled.cells.shape == (0,)
+    assert filled.objects().shape == (0,)
+    assert filled.tag_set() == 0
+    with pytest.raises(IndexError):
+        filled.store(0, 1.0)
+
+
+def test_a_negative_size_is_refused() -> None:
+    with pytest.raises(ValueError):  # noqa: PT011
+        Column(-1)
+
+
+def test_size_is_read_only() -> None:
+    filled = Column(2)
+    with pytest.raises(AttributeError):
+        filled.size = 10**9
+
+
+@EACH_SCALAR
+def test_clear_makes_an_element_missing(value) -> None:
+    filled = Column(2)
+    filled.store(0, value)
+    filled.clear(0)
+    filled.clear(1)
+    assert filled.tags.tolist() == [0, 0]
+    assert filled.load(0) is None
+    assert filled.load(0, "default") == "default"
+    filled.store(0, 1.5)
+    assert filled.typed().tolist() == [1.5, 0.0]
+
+
+@pytest.mark.parametrize(
+    "release",
+    [
+        lambda c: c.clear(0),
+        lambda c: c.store(0, 1.0),
+        lambda c: c.store(0, "other"),
+        lambda c: c.store_error(0, "other"),
+        lambda c: c.close(),
+    ],
+    ids=["clear", "replaced by a float", "replaced by an object", "replaced by an error", "close"],
+)
+@pytest.mark.parametrize("put", ["store", "store_error"])
+def test_an_object_is_dropped_when_its_element_changes(put, release) -> None:
+    filled, thing = Column(1), Thing()
+    getattr(filled, put)(0, thing)
+    watch = weakref.ref(thing)
+    del thing
+    gc.collect()
+    assert watch() is not None
+    release(filled)
+    gc.collect()
+    assert watch() is None
+
+
+def test_objects_are_dropped_with_the_column() -> None:
+    filled, thing = Column(2), Thing()
+    filled.store(0, thing)
+    filled.store(1, [thing])
+    watch = weakref.ref(thing)
+    del thing, filled
+    gc.collect()
+    assert watch() is None
+
+
+def test_a_cycle_through_a_column_is_collected() -> None:
+    def make_cycle() -> weakref.ref:
+        filled, thing = Column(1), Thing()
+        thing.column = filled
+        filled.store(0, thing)
+        filled.read_error = lambda *_: filled
+        return weakref.ref(thing)
+
+    watch = make_cycle()
+    gc.collect()
+    assert watch() is None
+
+
+def test_an_object_whose_destructor_uses_the_column() -> None:
+    filled, seen = Column(2), []
+
+    class Nosy:
+        def __del__(self) -> None:
+            seen.append(filled.load(0))
+            filled.store(1, "from the destructor")
+
+    filled.store(0, Nosy())
+    filled.store(0, 2.0)
+    assert seen
+    assert filled.load(0) == 2.0
+    assert filled.load(1) == "from the destructor"
+
+
+@pytest.mark.parametrize(
+    "put",
+    [
+        lambda c: c.store(0, 1.0),
+        lambda c: c.store(0, 1j),
+        lambda c: c.store(0, "other"),
+        lambda c: c.store(0, np.ones(2)),
+        lambda c: c.store_error(0, "other"),
+        lambda c: c.clear(0),
+        lambda c: c.close(),
+    ],
+    ids=["float", "complex", "object", "array", "error", "clear", "close"],
+)
+def test_an_object_whose_destructor_closes_the_column(put) -> None:
+    filled = Column(2)
+    filled.fix_layout(np.dtype("f8"), (2,))
+
+    class Closing:
+        def __del__(self) -> None:
+            filled.close()
+
+    filled.store(0, Closing())
+    put(filled)
+    with pytest.raises(ValueError, match="closed"):
+        filled.load(0)
+
+
+def test_an_error_keeps_what_was_stored_and_its_traceback_id() -> None:
+    filled, error = Column(4), ValueError("bad")
+    filled.store_error(2, error, 7)
+    assert filled.load_error(2) == (error, 7)
+    assert filled.load(2) is error
+    assert filled.tags.tolist() == [0, 0, kernel.ERROR, 0]
+    filled.store_error(3, error)
+    assert filled.load_error(3) == (error, 0)
+    filled.store(1, error)  # returned, not raised
+    assert filled.tag(1) == kernel.OBJECT
+    for other in (0, 1):
+        with pytest.raises(ValueError):  # noqa: PT011
+            filled.load_error(other)
+
+
+@pytest.mark.parametrize("traceback_id", [0, 1, 2**31 - 1], ids=repr)
+def test_traceback_ids_survive(traceback_id) -> None:
+    filled = Column(1)
+    filled.store_error(0, b"pickled", traceback_id)
+    assert filled.load_error(0) == (b"pickled", traceback_id)
+
+
+def test_read_error_says_what_load_gives() -> None:
+    filled, error = Column(2), KeyError("x")
+    filled.store_error(1, error, 3)
+    filled.store(0, 1)
+    assert filled.read_error is None
+    filled.read_error = lambda *arguments: arguments
+    assert filled.load(1) == (1, error, 3)
+    assert filled.objects().tolist() == [1, (1, error, 3)]
+    assert filled.load(0) == 1
+    assert filled.load_error(1) == (error, 3)
+    filled.read_error = None
+    assert filled.load(1) is error
+
+
+def test_an_exception_of_read_error_is_raised() -> None:
+    filled = Column(1)
+    filled.store_error(0, 0)
+    filled.read_error = lambda *_: 1 / 0
+    with pytest.raises(ZeroDivisionError):
+        filled.load(0)
+    with pytest.raises(ZeroDivisionError):
+        filled.objects()
+
+
+@pytest.mark.parametrize(("name", "dtype"), [("tags", np.uint8), ("cells", np.uint64)], ids=["tags", "cells"])
+def test_views_are_read_only_and_follow_the_column(name, dtype) -> None:
+    filled = Column(3)
+    view = getattr(filled, name)
+    assert view.dtype == dtype
+    assert view.shape == (3,)
+    assert not view.flags.writeable
+    with pytest.raises(ValueError, match="read-only"):
+        view[0] = 1
+    filled.store(1, 2.5)
+    assert view[1] == getattr(filled, name)[1] != 0
+    assert np.shares_memory(view, getattr(filled, name))
+    filled.clear(1)
+    assert view.tolist() == [0, 0, 0]
+
+
+def test_cells_hold_the_bits_of_the_value() -> None:
+    filled = Column(4)
+    for i, value in enumerate([1.5, -2, True, np.float64(-0.0)]):
+        filled.store(i, value)
+    expected = [np.float64(1.5).view(np.uint64), np.int64(-2).view(np.uint64), 1, 1 << 63]
+    assert filled.cells.tolist() == [int(cell) for cell in expected]
+
+
+@pytest.mark.parametrize("how", ["close", "delete"])
+def test_views_outlive_the_column(how) -> None:
+    filled = Column(50_000)
+    for i in range(0, 50_000, 1000):
+        filled.store(i, float(i))
+    tags, cells, typed = filled.tags, filled.cells, filled.typed()
+    expected = tags.tolist(), cells.tolist(), typed.tolist()
+    if how == "close":
+        filled.close()
+    del filled
+    gc.collect()
+    churn = [np.ones(50_000) for _ in range(8)]  # would be written over freed memory
+    assert (tags.tolist(), cells.tolist(), typed.tolist()) == expected
+    assert len(churn) == 8
+
+
+def test_close_can_be_repeated_and_ends_store_and_load() -> None:
+    filled = Column(2)
+    filled.store(0, "object")
+    filled.store(1, 1j)
+    for _ in range(3):
+        filled.close()
+    for call in (lambda: filled.store(0, 1.0), lambda: filled.store(0, "x"), lambda: filled.load(0)):
+        with pytest.raises(ValueError):  # noqa: PT011
+            call()
+
+
+@EACH_SCALAR
+def test_store_and_load_leak_no_references(value) -> None:
+    filled = Column(4)
+    gc.collect()
+    before = sys.getrefcount(value)
+    for _ in range(50):
+        for i in range(4):
+            filled.store(i, value)
+            filled.load(i)
+        filled.objects()
+        filled.store_error(0, value)
+        filled.load_error(0)
+        for i in range(4):
+            filled.clear(i)
+    assert abs(sys.getrefcount(value) - before) < 4  # immortal or shared ones move by themselves
+
+
+def run_threads(work, n_threads: int) -> None:
+    threads = [threading.Thread(target=work, args=(k,)) for k in range(n_threads)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def test_threads_store_without_loss() -> None:
+    n_threads, per_thread = 4, 3000
+    filled = Column(n_threads * per_thread)
+    kinds = [float, str, complex, int]
+
+    def work(which: int) -> None:
+        for i in range(which, filled.size, n_threads):
+            filled.store(i, kinds[(i // n_threads) % 4](i))
+
+    run_threads(work, n_threads)
+    assert all(identical(filled.load(i), kinds[(i // n_threads) % 4](i)) for i in range(filled.size))
+
+
+@pytest.mark.parametrize("values", [[1j, 2j], ["a", "b"], [1j, "b"]], ids=["complex", "objects", "both"])
+def test_threads_that_need_a_new_region_at_the_same_time(values) -> None:
+    meeting = threading.Barrier(2)
+
+    class SlowHome:
+        made = False
+
+        def allocate(self, nbytes: int) -> np.ndarray:
+            if self.made:  # hold the door open until the other thread is here too, or cannot come
+                with contextlib.suppress(threading.BrokenBarrierError):
+                    meeting.wait(0.1)
+            return np.zeros(nbytes, dtype=np.uint8)
+
+        def close(self) -> None:
+            pass
+
+    home = SlowHome()
+    filled = Column(2, home)
+    home.made = True
+    run_threads(lambda which: filled.store(which, values[which]), 2)
+    assert [filled.load(0), filled.load(1)] == values

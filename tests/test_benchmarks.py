@@ -1,0 +1,104 @@
+"""The benchmarks: all that is meant to run is discovered, and the comparison judges as it says."""
+
+from __future__ import annotations
+
+import ast
+import re
+
+import pytest
+from source_tree import ROOT
+
+pytestmark = pytest.mark.repository
+
+SUITES = ROOT / "benchmarks" / "benchmarks"
+MEASURED = re.compile(r"^(time|track|peakmem)_")
+DISCOVERED = 10
+
+
+@pytest.fixture
+def benchmarks(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+
+
+def suite_methods() -> dict[str, list[str]]:
+    """Return the public methods of each benchmark class but for setup and teardown."""
+    classes = [
+        node
+        for path in sorted(SUITES.glob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ClassDef)
+    ]
+    preparation = {"setup", "teardown", "setup_cache"}
+    return {
+        node.name: [f.name for f in node.body if isinstance(f, ast.FunctionDef) and f.name not in preparation]
+        for node in classes
+    }
+
+
+def test_every_method_of_a_suite_is_measured():
+    unmeasured = {
+        name: methods for name, methods in suite_methods().items() if not all(map(MEASURED.match, methods))
+    }
+    assert not unmeasured
+
+
+def test_asv_discovers_all_benchmarks(require, benchmarks):
+    require("asv_runner", reason="it discovers the benchmarks")
+    from asv_runner.discovery import disc_benchmarks
+
+    discovered = [benchmark.name for benchmark in disc_benchmarks(str(SUITES))]
+    assert len(discovered) == DISCOVERED
+    methods = [name.rsplit(".", 1)[1] for name in discovered]
+    assert sorted(methods) == sorted(method for names in suite_methods().values() for method in names)
+    assert {method.partition("_")[0] for method in methods} == {"time", "track", "peakmem"}
+
+
+@pytest.mark.parametrize(
+    ("measured", "budget", "at_least", "verdict"),
+    [
+        pytest.param(1.0, 1.0, False, "met", id="exactly"),
+        pytest.param(1.2, 1.0, False, "missed", id="within-a-quarter"),
+        pytest.param(1.26, 1.0, False, "MISSED", id="beyond-a-quarter"),
+        pytest.param(150.0, 150.0, True, "met", id="at-least-exactly"),
+        pytest.param(120.0, 150.0, True, "missed", id="at-least-within-a-quarter"),
+        pytest.param(100.0, 150.0, True, "MISSED", id="at-least-beyond-a-quarter"),
+        pytest.param(1.0, 0.0, False, "MISSED", id="nothing-allowed"),
+        pytest.param(None, 150.0, True, "not judged", id="peer-missing"),
+        pytest.param(3.0, None, False, "", id="no-budget"),
+    ],
+)
+def test_a_figure_is_judged_by_its_budget(benchmarks, measured, budget, at_least, verdict):
+    from report import Figure, misses
+
+    figure = Figure("work", measured, "x", budget, at_least=at_least)
+    assert figure.verdict == verdict
+    assert bool(misses([figure])) == (verdict == "MISSED")
+
+
+def test_the_table_replaces_what_stands_between_the_markers(benchmarks, tmp_path):
+    from report import BEGIN, END, Figure, markdown_table, write_between_markers
+
+    page = tmp_path / "page.md"
+    page.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
+    write_between_markers(page, markdown_table([Figure("a loop", 0.5, "x", 0.95, detail="50 ns")]))
+    lines = page.read_text().splitlines()
+    assert lines[0] == "before"
+    assert lines[-1] == "after"
+    assert "old" not in lines
+    assert "| a loop | 0.5 x | <= 0.95 x | met | 50 ns |" in lines
+
+
+def test_a_page_without_markers_is_refused(benchmarks, tmp_path):
+    from report import write_between_markers
+
+    page = tmp_path / "page.md"
+    page.write_text("nothing here\n")
+    with pytest.raises(ValueError, match="lacks the markers"):
+        write_between_markers(page, "table")
+
+
+def test_the_committed_table_holds_the_figures_and_their_date():
+    page = (ROOT / "docs" / "performance.md").read_text()
+    rows = re.findall(r"^\| (?!work|---)(.+) \|$", page, re.MULTILINE)
+    assert len(rows) >= 20, "renew it: python benchmarks/compare.py --write docs/performance.md"
+    assert re.search(r"^20\d\d-\d\d-\d\d: pipefunc_c ", page, re.MULTILINE)

@@ -1,0 +1,79 @@
+"""The public names: sorted, documented, and each in one place."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import re
+
+import pytest
+from source_tree import MODULES, ROOT
+
+FACADES = ["pipefunc_c", "pipefunc_c.map"]
+EXPORTS = [(facade, name) for facade in FACADES for name in importlib.import_module(facade).__all__]
+PUBLIC_MODULES = [
+    name
+    for name in MODULES
+    if not any(part.startswith("_") for part in name.split(".")) and name != "pipefunc_c"
+]
+
+
+def exported(facade: str, name: str) -> object:
+    return getattr(importlib.import_module(facade), name)
+
+
+def documented_names() -> set[str]:
+    """Return what the directives of the reference pages document."""
+    pages = [path.read_text() for path in (ROOT / "docs" / "reference").rglob("*.md")]
+    directive = re.compile(
+        r"^\.\. auto(?:class|function|data|exception|module|decorator):: ([\w.]+)", re.MULTILINE
+    )
+    return {name for page in pages for name in directive.findall(page)}
+
+
+@pytest.mark.parametrize("facade", FACADES)
+def test_all_is_sorted_and_complete(facade):
+    module = importlib.import_module(facade)
+    assert list(module.__all__) == sorted(module.__all__)
+    assert len(set(module.__all__)) == len(module.__all__)
+    assert all(hasattr(module, name) for name in module.__all__)
+
+
+@pytest.mark.parametrize("facade", FACADES)
+def test_all_names_everything_public(facade):
+    module = importlib.import_module(facade)
+    public = {
+        name
+        for name, value in vars(module).items()
+        if not name.startswith("_") and not inspect.ismodule(value) and name != "annotations"
+    }
+    assert public <= set(module.__all__)
+
+
+@pytest.mark.parametrize(("facade", "name"), EXPORTS)
+def test_each_export_has_a_docstring(facade, name):
+    value = exported(facade, name)
+    if inspect.isroutine(value) or inspect.isclass(value) or inspect.ismodule(value):
+        assert inspect.getdoc(value)
+        assert inspect.getdoc(value) != inspect.getdoc(object)
+
+
+@pytest.mark.repository
+@pytest.mark.parametrize(("facade", "name"), EXPORTS)
+def test_each_export_is_in_the_reference(facade, name):
+    if not name.startswith("__"):
+        assert f"{facade}.{name}" in documented_names()
+
+
+def test_nothing_is_exported_twice():
+    places: dict[int, list[str]] = {}
+    for facade, name in EXPORTS:
+        value = exported(facade, name)
+        if inspect.isroutine(value) or inspect.isclass(value):
+            places.setdefault(id(value), []).append(f"{facade}.{name}")
+    assert not [names for names in places.values() if len(names) > 1]
+
+
+@pytest.mark.parametrize("module", PUBLIC_MODULES)
+def test_each_public_module_has_a_docstring(module):
+    assert importlib.import_module(module).__doc__
