@@ -23,11 +23,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from report import Figure, markdown_table, misses, write_between_markers
 
 import pipefunc_c
 from benchmarks import imports, peak_memory, workloads
 from benchmarks.calls import first_element_seconds
+from report import Figure, duration, markdown_table, misses, write_between_markers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -88,7 +88,7 @@ def loop_figures(
 ) -> Iterator[Figure]:
     """Give the figures of a loop: against the bare one and against the peer."""
     ours, bare = seconds["ours"], seconds["bare"]
-    detail = f"{ours * 1e9:.0f} ns, bare {bare * 1e9:.0f} ns"
+    detail = f"{duration(ours)}, bare {duration(bare)}"
     yield Figure(f"{work}: of the bare loop", ours / bare, "x", budget, detail=detail)
     yield peer_figure(work, seconds, times_peer)
 
@@ -100,7 +100,7 @@ def peer_figure(work: str, seconds: dict[str, float], at_least: float | None) ->
         return Figure(
             name, None, "x", at_least, at_least=True, detail="pipefunc is not installed (extra bench)"
         )
-    detail = f"pipefunc {seconds['peer'] * 1e6:.2f} us"
+    detail = f"pipefunc {duration(seconds['peer'])}"
     return Figure(name, seconds["peer"] / seconds["ours"], "x", at_least, at_least=True, detail=detail)
 
 
@@ -133,7 +133,7 @@ def mixed_types() -> Iterator[Figure]:
             "bare mixed": (lambda: [workloads.clip(x) for x in mixed], ELEMENTS),
         }
     )
-    detail = ", ".join(f"{name} {value * 1e9:.0f} ns" for name, value in seconds.items())
+    detail = ", ".join(f"{name} {duration(value)}" for name, value in seconds.items())
     yield Figure(
         "mixed scalar types: of the pure case", seconds["mixed"] / seconds["pure"], "x", 1.1, detail=detail
     )
@@ -159,7 +159,7 @@ def chain() -> Iterator[Figure]:
         return np.array([workloads.increment(y) for y in first]).sum()
 
     seconds = compete(bare, workloads.chain_and_sum, workloads.numbers(ELEMENTS))
-    detail = f"bare {seconds['bare'] * 1e6:.3f} us"
+    detail = f"bare {duration(seconds['bare'])}"
     yield Figure("chain x -> y -> z and a sum: cpu per x", seconds["ours"] * 1e6, "us", 0.25, detail=detail)
     yield peer_figure("chain", seconds, None)
 
@@ -172,30 +172,36 @@ def two_outputs() -> Iterator[Figure]:
 
     for kind, values in (("ndarray", np.ones(ELEMENTS)), ("list", [1.0] * ELEMENTS)):
         seconds = compete(bare, workloads.two_outputs, values)
-        detail = f"bare {seconds['bare'] * 1e6:.3f} us"
+        detail = f"bare {duration(seconds['bare'])}"
         yield Figure(f"two outputs, {kind}: cpu", seconds["ours"] * 1e6, "us", 0.12, detail=detail)
     yield peer_figure("two outputs, list", seconds, None)
 
 
+def peak_figure(work: str, case: str, elements: int, budget: float) -> Figure:
+    """Measure the peak of one map in processes of their own."""
+    if not peak_memory.can_measure():
+        return Figure(work, None, "B", budget, detail="this system does not tell the peak of one call")
+    measured = min(peak_memory.bytes_per_element(case, elements) for _ in range(2))
+    return Figure(work, measured, "B", budget)
+
+
 def memory() -> Iterator[Figure]:
-    """Measure peaks in processes of their own."""
-    for case, budget in (("numeric", 12), ("objects", 48)):
-        measured = min(peak_memory.bytes_per_element(case, ELEMENTS) for _ in range(2))
-        yield Figure(f"peak memory, {case}: per element", measured, "B", budget)
+    """Measure what one element holds at the peak."""
+    yield peak_figure("peak memory, numeric: per element", "numeric", ELEMENTS, 12)
+    yield peak_figure("peak memory, objects: per element besides them", "objects", ELEMENTS, 48)
 
 
 def failing() -> Iterator[Figure]:
     """Map a function that always raises and keep the errors."""
+    pipeline = workloads.element_wise(pipefunc_c, workloads.fail)
     values = {"x": np.ones(PEER_ELEMENTS)}
 
-    def work(api: Any) -> Work:
-        pipeline = workloads.mapped(api, workloads.fail, "y", "x[i] -> y[i]")
-        return lambda: workloads.map_sequentially(pipeline, values, error_handling="continue"), PEER_ELEMENTS
+    def collect_errors() -> object:
+        return workloads.map_sequentially(pipeline, values, error_handling="continue")
 
-    seconds = least_seconds({"ours": work(pipefunc_c)})
+    seconds = least_seconds({"ours": (collect_errors, PEER_ELEMENTS)})
     yield Figure("failing element: cpu", seconds["ours"] * 1e6, "us", 5)
-    measured = peak_memory.bytes_per_element("failing", 200_000)
-    yield Figure("failing element: memory", measured, "B", 300)
+    yield peak_figure("failing element: memory", "failing", 200_000, 300)
 
 
 def construction() -> Iterator[Figure]:
@@ -232,8 +238,8 @@ def calls() -> Iterator[Figure]:
             return lambda: [pipeline(output, x=1) for _ in range(count)], count
 
         seconds = least_seconds({"ours": work(pipefunc_c), "peer": work(peer) if peer else None})
-        yield Figure(f"pipeline(...), {functions} functions: cpu", seconds["ours"] * 1e6, "us", budget)
-        yield peer_figure(f"pipeline(...), {functions} functions", seconds, None)
+        yield Figure(f"pipeline(...), {functions} in a chain: cpu", seconds["ours"] * 1e6, "us", budget)
+        yield peer_figure(f"pipeline(...), {functions} in a chain", seconds, None)
 
 
 def first_element() -> Iterator[Figure]:
@@ -246,8 +252,11 @@ def first_element() -> Iterator[Figure]:
 
 def importing() -> Iterator[Figure]:
     """Import the package in fresh interpreters."""
-    measured = min(imports.import_seconds("pipefunc_c") for _ in range(TURNS))
-    yield Figure("import pipefunc_c: cpu", measured, "s", 0.2)
+    seconds = {
+        name: min(imports.import_seconds(name) for _ in range(TURNS)) for name in ("pipefunc_c", "numpy")
+    }
+    detail = f"of it NumPy {duration(seconds['numpy'])}"
+    yield Figure("import pipefunc_c: cpu", seconds["pipefunc_c"], "s", 0.2, detail=detail)
     others = set(imports.imported_third_parties("pipefunc_c")) - {"numpy"}
     detail = ", ".join(sorted(others)) or "NumPy alone"
     yield Figure("import pipefunc_c: third parties beside NumPy", len(others), "", 0, detail=detail)

@@ -71,6 +71,14 @@ class Figure:
         return f"{work:<58} {measured:>10} {budget:>12} {verdict:<10} {detail}".rstrip()
 
 
+def duration(seconds: float) -> str:
+    """Return a time in the unit that suits it."""
+    for unit, factor in (("s", 1.0), ("ms", 1e3), ("us", 1e6)):
+        if seconds * factor >= 1:
+            return f"{seconds * factor:.3g} {unit}"
+    return f"{seconds * 1e9:.3g} ns"
+
+
 def misses(figures: Sequence[Figure]) -> list[Figure]:
     """Return the judged figures that miss their budget by more than a quarter."""
     return [figure for figure in figures if figure.verdict == "MISSED"]

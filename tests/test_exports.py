@@ -26,7 +26,7 @@ def documented_names() -> set[str]:
     """Return what the directives of the reference pages document."""
     pages = [path.read_text() for path in (ROOT / "docs" / "reference").rglob("*.md")]
     directive = re.compile(
-        r"^\.\. auto(?:class|function|data|exception|module|decorator):: ([\w.]+)", re.MULTILINE
+        r"^\.\. (?:auto|py:)(?:class|function|data|exception|module|decorator):: ([\w.]+)", re.MULTILINE
     )
     return {name for page in pages for name in directive.findall(page)}
 

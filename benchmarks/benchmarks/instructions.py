@@ -6,18 +6,15 @@ length are compared, so that start-up, imports and set-up cancel out.
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
-import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 
 from benchmarks import workloads
+from benchmarks.child import run_child
 
-FOLDER = Path(__file__).resolve().parent.parent
 SHORT, LONG = 2_000, 22_000
 # What is called, and whether it gets the elements of a list instead of an ndarray's.
 CASES = {
@@ -43,14 +40,11 @@ def run_loop(case: str, elements: int) -> None:
 
 def count(case: str, elements: int) -> int:
     """Return the instructions of a whole process that runs the loop."""
-    command = ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null", sys.executable]
-    result = subprocess.run(
-        [*command, "-m", __spec__.name, case, str(elements)],
-        capture_output=True,
-        text=True,
-        check=True,
-        cwd=FOLDER,
-        env={**os.environ, "PYTHONHASHSEED": "0", "OPENBLAS_NUM_THREADS": "1"},
+    result = run_child(
+        *("-m", "benchmarks.instructions", case, str(elements)),
+        before=("valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null"),
+        PYTHONHASHSEED="0",
+        OPENBLAS_NUM_THREADS="1",
     )
     collected = re.search(r"Collected : (\d+)", result.stderr)
     if collected is None:
@@ -58,10 +52,13 @@ def count(case: str, elements: int) -> int:
     return int(collected[1])
 
 
+def can_count() -> bool:
+    """Say whether valgrind, which counts the instructions, is here."""
+    return shutil.which("valgrind") is not None
+
+
 def instructions_per_element(case: str) -> float:
     """Return the instructions that one more element costs."""
-    if shutil.which("valgrind") is None:
-        raise NotImplementedError("valgrind counts the instructions")
     return (count(case, LONG) - count(case, SHORT)) / (LONG - SHORT)
 
 

@@ -12,6 +12,10 @@ class Instructions:
     param_names = ("case",)
     timeout = 300
 
+    def setup(self, case):
+        if not instructions.can_count():
+            raise NotImplementedError("valgrind counts the instructions")
+
     def track_instructions_per_element(self, case):
         return round(instructions.instructions_per_element(case), 1)
 

@@ -6,15 +6,14 @@ Prints the bytes per element that the process held at its peak above what it hel
 from __future__ import annotations
 
 import gc
-import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 
 from benchmarks import workloads
+from benchmarks.child import run_child
 
-FOLDER = Path(__file__).resolve().parent.parent
 CASES = ("numeric", "objects", "failing")
 
 
@@ -44,13 +43,14 @@ def measure(case: str, elements: int) -> float:
     return (peak - before) / elements
 
 
+def can_measure() -> bool:
+    """Say whether this system tells the peak of one call."""
+    return Path("/proc/self/clear_refs").exists()
+
+
 def bytes_per_element(case: str, elements: int) -> float:
     """Measure in a fresh process."""
-    if not Path("/proc/self/clear_refs").exists():
-        raise NotImplementedError("the peak of one call is read from /proc")
-    command = [sys.executable, "-m", __spec__.name, case, str(elements)]
-    result = subprocess.run(command, cwd=FOLDER, capture_output=True, text=True, check=True)
-    return float(result.stdout)
+    return float(run_child("-m", "benchmarks.peak_memory", case, str(elements)).stdout)
 
 
 if __name__ == "__main__":

@@ -61,6 +61,10 @@ class Memory:
     params = peak_memory.CASES
     param_names = ("case",)
 
+    def setup(self, case):
+        if not peak_memory.can_measure():
+            raise NotImplementedError("the peak of one call is read from /proc")
+
     def track_bytes_per_element(self, case):
         return peak_memory.bytes_per_element(case, 50_000 if case == "failing" else 1_000_000)
 

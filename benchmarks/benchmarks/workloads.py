@@ -89,20 +89,33 @@ def chain_and_sum(api: Any) -> Any:
     )
 
 
+def distinct_functions(count: int) -> list[Callable[..., Any]]:
+    """Return functions that share nothing, so that nothing known of one helps with the next."""
+
+    def make() -> Callable[..., Any]:
+        def scale(x):
+            return 2 * x
+
+        return scale
+
+    return [make() for _ in range(count)]
+
+
 def chain_of(api: Any, count: int) -> Any:
     """Return a pipeline of ``count`` functions, each fed by the one before."""
-    names = {position: f"y{position}" for position in range(count)}
+    names = ["x", *(f"y{position}" for position in range(count))]
     return api.Pipeline(
         [
-            api.PipeFunc(double, name, renames={"x": names[position - 1]} if position else None)
-            for position, name in names.items()
+            api.PipeFunc(function, output, renames={"x": given})
+            for function, given, output in zip(distinct_functions(count), names, names[1:], strict=False)
         ]
     )
 
 
 def wide(api: Any, count: int) -> Any:
     """Return a pipeline of ``count`` functions that all read one input."""
-    return api.Pipeline([api.PipeFunc(double, f"y{position}") for position in range(count)])
+    functions = enumerate(distinct_functions(count))
+    return api.Pipeline([api.PipeFunc(function, f"y{position}") for position, function in functions])
 
 
 def numbers(count: int) -> np.ndarray:

@@ -167,10 +167,10 @@ class Binding:
         }
 
     @cached_property
-    def factory_defaults(self) -> frozenset[str]:
-        """Present names of the parameters whose default the callable makes anew in each call."""
+    def own_defaults(self) -> frozenset[str]:
+        """Present names of the parameters that are left out of calls unless a value is given."""
         replaced = self.native_defaults.keys() | self.native_bound.keys()
-        return frozenset(self.renames.get(n, n) for n in self.signature.factories - replaced)
+        return frozenset(self.renames.get(n, n) for n in self.signature.own_defaults - replaced)
 
     @cached_property
     def scopes(self) -> frozenset[str]:
@@ -259,15 +259,12 @@ class Binding:
                 raise InvalidValueError(message, detail=name)
         new = {} if overwrite else dict(self.renames)
         new.update({natives[name]: new_name for name, new_name in renames.items()})
-        # The mapspec must be checked against the new names, so both change in one step.
-        mapspec = self.mapspec
-        if mapspec is not None:
-            natives_of_all = (*self.signature.parameters, *self.native_outputs)
-            moves = {old: new.get(n, n) for old, n in zip(self.names, natives_of_all, strict=True)}
-            for name in renames.values():
-                check_name(name, "new name")
-            mapspec = mapspec.rename(moves)
-        return dataclasses.replace(self, renames=new, mapspec=mapspec)
+        # Names are checked before they go into the mapspec, which must not be checked against the old ones.
+        renamed = dataclasses.replace(self, renames=new, mapspec=None)
+        if self.mapspec is None:
+            return renamed
+        moves = dict(zip(self.names, renamed.names, strict=True))
+        return dataclasses.replace(renamed, mapspec=self.mapspec.rename(moves))
 
     def with_scope(
         self,

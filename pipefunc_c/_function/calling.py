@@ -180,9 +180,10 @@ class CallableFunction(NamedFunction):
             self.post_execution_hook(self, result, arguments)
 
     def filled_in(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        """Add the defaults of the callable to arguments by original names, in the order of the parameters."""
+        """Add defaults to arguments by original names, but for `own_defaults`; in parameter order."""
         signature = self.binding.signature
-        values = {**signature.defaults, **arguments}
+        defaults = {n: v for n, v in signature.defaults.items() if n not in signature.own_defaults}
+        values = {**defaults, **arguments}
         return {native: values[native] for native in signature.parameters if native in values}
 
     def pick(self, result: Any, name: str) -> Any:

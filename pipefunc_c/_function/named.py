@@ -63,9 +63,14 @@ class NamedFunction:
         return dict(self.binding.defaults)
 
     @property
+    def own_defaults(self) -> frozenset[str]:
+        """Parameters that are left out of calls unless a value is given; the callable fills them in."""
+        return self.binding.own_defaults
+
+    @property
     def factory_defaults(self) -> frozenset[str]:
-        """Parameters that the callable gives a new default in each call, if they are left out."""
-        return self.binding.factory_defaults
+        """The same under its old name."""
+        return self.binding.own_defaults
 
     @property
     def bound(self) -> dict[str, Any]:

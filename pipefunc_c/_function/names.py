@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from pipefunc_c.exceptions import InputError, InvalidTypeError, InvalidValueError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Collection, Iterable
 
 
 def check_name(name: object, what: str) -> None:
@@ -160,7 +161,7 @@ def _scoped(name: str, scope: str | None) -> str:
     return f"{scope}.{bare}"
 
 
-def flatten_scopes(values: Mapping[str, Any], scopes: Collection[str]) -> dict[str, Any]:
+def flatten_scopes(values: object, scopes: Collection[str]) -> dict[str, Any]:
     """Replace dicts that are given for a scope by the names in it.
 
     Parameters
@@ -179,6 +180,8 @@ def flatten_scopes(values: Mapping[str, Any], scopes: Collection[str]) -> dict[s
     ------
     InputError
         If a name is given both ways.
+    InvalidTypeError
+        If it is no mapping.
 
     Examples
     --------
@@ -186,6 +189,9 @@ def flatten_scopes(values: Mapping[str, Any], scopes: Collection[str]) -> dict[s
     {'s.x': 1, 'y': 2}
 
     """
+    if not isinstance(values, Mapping):
+        message = f"values must be given as a dict with their names, got {values!r}"
+        raise InvalidTypeError(message, detail=values)
     flat: dict[str, Any] = {}
     for key, value in values.items():
         nested = key in scopes and isinstance(value, dict)

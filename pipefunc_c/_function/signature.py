@@ -32,8 +32,9 @@ class NativeSignature:
         Per name, the parameter; ``*args`` and ``**kwargs`` are left out, for nothing can be named there.
     defaults
         Values of the parameters that may be left out; a default factory was called once.
-    factories
-        Names whose default the callable makes anew in each call.
+    own_defaults
+        Names that are left out of calls unless a value is given, so that the callable fills in its default:
+        it makes a new one each time, or may not bear being given it (as NumPy's ufuncs).
     positional_only
         Names of the leading parameters that must be passed by position.
     open_ended
@@ -43,7 +44,7 @@ class NativeSignature:
 
     parameters: Mapping[str, inspect.Parameter]
     defaults: Mapping[str, Any]
-    factories: frozenset[str]
+    own_defaults: frozenset[str]
     positional_only: tuple[str, ...]
     open_ended: bool
 
@@ -89,13 +90,11 @@ def read_signature(func: Callable[..., Any]) -> NativeSignature:
     factories = frozenset(n for n, value in defaults.items() if type(value).__name__ == _FACTORY_MARKER)
     if isinstance(func, type):
         defaults = _class_defaults(func, defaults, factories)
-    return NativeSignature(
-        named,
-        defaults,
-        factories & defaults.keys(),
-        tuple(n for n, p in named.items() if p.kind is inspect.Parameter.POSITIONAL_ONLY),
-        len(named) != len(parameters),
-    )
+    positional_only = tuple(n for n, p in named.items() if p.kind is inspect.Parameter.POSITIONAL_ONLY)
+    # What goes by position cannot be left out without moving what is behind it.
+    own = defaults.keys() - positional_only if is_compiled(func) else factories
+    open_ended = len(named) != len(parameters)
+    return NativeSignature(named, defaults, frozenset(own & defaults.keys()), positional_only, open_ended)
 
 
 def _class_defaults(cls: type, defaults: dict[str, Any], factories: frozenset[str]) -> dict[str, Any]:
@@ -143,10 +142,11 @@ def function_name(func: Any) -> str:
     ('len', 'join', 'partial')
 
     """
-    if isinstance(func, types.MethodType):
-        return ".".join(func.__qualname__.split(".")[-2:])
-    name = getattr(func, "__name__", None)
-    return name if isinstance(name, str) else type(func).__name__
+    is_method = isinstance(func, types.MethodType)
+    name = getattr(func, "__qualname__" if is_method else "__name__", None)
+    if not isinstance(name, str):
+        return type(func).__name__
+    return ".".join(name.split(".")[-2:]) if is_method else name
 
 
 def documentation(func: Any) -> str | None:
@@ -176,6 +176,20 @@ def call_target(func: Callable[..., Any]) -> Callable[..., Any]:
     return types.MethodType(method, func) if isinstance(method, types.FunctionType) else func
 
 
+def is_compiled(func: Callable[..., Any]) -> bool:
+    """Tell whether a callable is a builtin, a ufunc or the like: one whose call runs no Python code."""
+    known = isinstance(func, (types.FunctionType, types.MethodType, type, functools.partial))
+    return call_target(func) is func and not known
+
+
+def is_plain(func: Callable[..., Any]) -> bool:
+    """Tell whether a call goes straight to a Python function that has the signature of the callable."""
+    target = call_target(func)
+    function = getattr(target, "__func__", target)
+    disguised = any(hasattr(f, mark) for f in (func, function) for mark in ("__wrapped__", "__signature__"))
+    return isinstance(function, types.FunctionType) and not disguised
+
+
 def count_positional(func: Callable[..., Any], signature: NativeSignature) -> int:
     """Count the leading parameters that must go by position, or may without changing what happens.
 
@@ -199,10 +213,7 @@ def count_positional(func: Callable[..., Any], signature: NativeSignature) -> in
     2
 
     """
-    target = call_target(func)
-    plain = getattr(target, "__func__", target)
-    disguised = any(hasattr(f, mark) for f in (func, plain) for mark in ("__wrapped__", "__signature__"))
-    if not isinstance(plain, types.FunctionType) or disguised:
+    if not is_plain(func):
         return len(signature.positional_only)
     by_keyword_only = (p.kind is inspect.Parameter.KEYWORD_ONLY for p in signature.parameters.values())
     return next((k for k, keyword in enumerate(by_keyword_only) if keyword), len(signature.parameters))

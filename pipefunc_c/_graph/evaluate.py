@@ -176,8 +176,9 @@ def _plan(
         message = f"cannot run {_asked(graph, output_name)}: it needs {specs}, which map over arrays"
         raise OperationError(message, detail=mapped[0].output_name, hint="Use pipeline.map.")
     plan = _assemble(graph, steps, targets, several or isinstance(output_name, list), given, used)
-    # Names in another order make another plan: sorting them would cost more than it saves.
-    if not isinstance(output_name, list):
+    # Names in another order make another plan: sorting them would cost more than it saves. A key that is
+    # also a scope may next time hold a dict of values in that scope.
+    if not isinstance(output_name, list) and not graph.scopes.intersection(given):
         if len(graph.plans) >= MAXIMUM_PLANS:
             graph.plans.clear()
         graph.plans[(output_name, *given)] = plan
@@ -274,7 +275,7 @@ def _argument_keys(
             constants[keys[native]] = binding.bound[name]
         elif name in given or name in graph.producers:
             keys[native] = name
-        elif name not in binding.factory_defaults:  # else the callable makes a new one in each call
+        elif name not in binding.own_defaults:
             keys[native] = name
             constants[name] = graph.defaults[name]
     return keys

@@ -127,17 +127,16 @@ class FunctionGraph:
 
     def _find_cycle(self, start: AnyFunc, unsorted: dict[AnyFunc, int]) -> tuple[str, ...]:
         # Whatever could not be sorted has an upstream function that could not be either.
-        path: dict[AnyFunc, str] = {}
-        function, name = start, start.output_names[0]
-        while function not in path:
-            path[function] = name
-            for name in function.parameters:  # noqa: B007  the last one is used
-                producer = self.producers.get(name)
-                if producer in unsorted and name not in function.binding.bound:
-                    break
-            function = self.producers[name]
-        names = [*path.values()][[*path].index(function) + 1 :] + [name]
-        return (names[-1], *reversed(names))
+        position: dict[AnyFunc, int] = {}
+        taken: list[str] = []  # what each function on the way takes from the next
+        function = start
+        while function not in position:
+            position[function] = len(taken)
+            free = (name for name in function.parameters if name not in function.binding.bound)
+            taken.append(next(name for name in free if self.producers.get(name) in unsorted))
+            function = self.producers[taken[-1]]
+        names = taken[position[function] :]
+        return (*reversed(names), names[-1])
 
     def find(self, output_name: OutputName) -> AnyFunc:
         """Return the function that computes an output.

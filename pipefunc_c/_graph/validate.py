@@ -107,7 +107,7 @@ def check_defaults(graph: FunctionGraph) -> None:
     for function in graph.defined:
         for name, value in function.binding.defaults.items():
             known = graph.defaults.get(name, value)
-            if value is known or name in graph.producers:
+            if value is known:
                 continue
             try:
                 same = same_value(known, value)

@@ -15,7 +15,8 @@ from libc.string cimport memcmp, memcpy
 
 import numpy as np
 
-from pipefunc_c._kernels.column cimport (
+from pipefunc_c._kernels.column cimport Column
+from pipefunc_c._kernels.tags cimport (
     BOX_DATA,
     TAG_ERROR,
     TAG_FLOAT,
@@ -23,7 +24,6 @@ from pipefunc_c._kernels.column cimport (
     TAG_LOAD,
     TAG_MISSING,
     TAG_NUMPY_BOOL,
-    Column,
     Py_TYPE,
     box_new,
     tag_box_size,

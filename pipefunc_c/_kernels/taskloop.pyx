@@ -19,7 +19,8 @@ import time
 
 import numpy as np
 
-from pipefunc_c._kernels.column cimport Column, store_element
+from pipefunc_c._kernels.cells cimport store_element
+from pipefunc_c._kernels.column cimport Column
 from pipefunc_c._kernels.index cimport (
     Odometer,
     odometer_advance,
@@ -174,7 +175,8 @@ cdef class TaskLoop:
     cdef readonly Py_ssize_t reached, done, failed
     cdef readonly double seconds
 
-    def __init__(
+    # Not __init__: a second call of that could change a loop that runs.
+    def __cinit__(
         self, function, parameters, sources, shape, columns, *, n_positional=0, unpack=False, runs=None,
         capture_errors=False, invoke=None, propagate=None, intern_traceback=None,
     ):
@@ -411,7 +413,7 @@ cdef class TaskLoop:
             return self.store_propagated(frame, index)
         if not self.capture_errors:
             for column in self.columns:
-                (<Column>column).clear_value(index)
+                (<Column>column).take(index)
             raise error
         number = 0 if self.intern_traceback is None else self.intern_traceback(error)
         # A traceback holds the frames, and they hold the arguments.

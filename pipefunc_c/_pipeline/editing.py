@@ -32,13 +32,16 @@ class EditablePipeline(PipelineViews):
         self._rebuild([])
 
     def _adopt(self, f: Any, mapspec: str | MapSpec | None = None) -> AnyFunc:
+        if isinstance(f, tuple) and len(f) == 2:
+            f, mapspec = f
         if isinstance(f, PipeFunc):
             function = f.copy()
         elif callable(f):
             function = PipeFunc(f, getattr(f, "__name__", type(f).__name__))
         else:
             message = f"a pipeline consists of PipeFunc objects and callables, got {f!r}"
-            raise InvalidTypeError(message, detail=f)
+            hint = "A function with another mapspec may be given as (function, mapspec)."
+            raise InvalidTypeError(message, detail=f, hint=hint)
         if mapspec is not None:
             function.mapspec = mapspec
         if self._debug is not None:

@@ -74,8 +74,7 @@ class Pipeline(EditablePipeline):
         self.description = description
         self._callables: dict[object, PipelineFunction] = {}
         super().__init__(debug, print_error)
-        adopted = [self._adopt(*f) if isinstance(f, tuple) else self._adopt(f) for f in functions]
-        self._rebuild(adopted)
+        self._rebuild([self._adopt(f) for f in functions])
         if scope is not None:
             self.update_scope(scope, "*", "*")
 

@@ -66,7 +66,9 @@ class StorageBase(ABC):
                 hint="say with shape_mask which axes of the full array are external (True)",
             )
         n_external, n_internal = len(self._shape), len(self._internal_shape)
-        self.shape_mask = (True,) * n_external if shape_mask is None else tuple(bool(each) for each in shape_mask)
+        self.shape_mask = (
+            (True,) * n_external if shape_mask is None else tuple(bool(each) for each in shape_mask)
+        )
         if len(self.shape_mask) != n_external + n_internal or sum(self.shape_mask) != n_external:
             raise InvalidValueError(
                 f"shape_mask {self.shape_mask!r} does not fit shape {self._shape!r} "
@@ -169,7 +171,9 @@ class StorageBase(ABC):
         shape = self.resolved_shape if for_dump else self._resolved(self.full_shape)
         given = key if isinstance(key, tuple) else (key,)
         if len(given) != len(shape):
-            raise OutOfBoundsError(f"key {key!r} has {len(given)} indices, the array has {len(shape)} axes: {shape!r}")
+            raise OutOfBoundsError(
+                f"key {key!r} has {len(given)} indices, the array has {len(shape)} axes: {shape!r}"
+            )
         return tuple(self._normalize_index(each, size, key) for each, size in zip(given, shape, strict=True))
 
     @staticmethod
@@ -180,7 +184,9 @@ class StorageBase(ABC):
             raise InvalidTypeError(f"index {index!r} of key {key!r} is neither an int nor a slice")
         number = int(index.__index__())
         if not -size <= number < size:
-            raise OutOfBoundsError(f"index {number} of key {key!r} is out of bounds for an axis of size {size}")
+            raise OutOfBoundsError(
+                f"index {number} of key {key!r} is out of bounds for an axis of size {size}"
+            )
         return number % size
 
     # -- what a storage implements -------------------------------------------------------------------
@@ -253,7 +259,8 @@ def register_storage(cls: type[StorageBase], storage_id: str | None = None) -> N
     >>> storage_registry.pop("my_dict").__name__
     'DictArray'
     """
-    if not (isinstance(cls, type) and issubclass(cls, StorageBase)):
+    given: Any = cls
+    if not (isinstance(given, type) and issubclass(given, StorageBase)):
         raise InvalidTypeError(f"{cls!r} is not a subclass of StorageBase")
     name = storage_id or cls.storage_id
     if not name:

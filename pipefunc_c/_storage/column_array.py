@@ -106,7 +106,7 @@ class ColumnArray(StorageBase):
             value = self.column.load(linear, np.ma.masked)
             if not internal or value is np.ma.masked:
                 return value
-            element = self._element_array(value, linear)[internal]
+            element: Any = self._element_array(value, linear)[internal]
             return element if not isinstance(element, np.ndarray) else _object_array(element)
         if not internal:
             indices = self._linear_indices(external, self.resolved_shape)

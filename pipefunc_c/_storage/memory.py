@@ -62,8 +62,7 @@ class SharedArray(ColumnArray):
 
 
 class SharedMemoryDictArray(SharedArray):
-    """Hold values in shared memory, under the id that pipefunc's users know.
-    """
+    """Hold values in shared memory, under the id that pipefunc's users know."""
 
     storage_id: ClassVar[str] = "shared_memory_dict"
 

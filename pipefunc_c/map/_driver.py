@@ -6,7 +6,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING
 
-from pipefunc_c.map._scheduler import FinishRun, FinishStage, GrantLease, PrepareStage, Scheduler
+from pipefunc_c.map._scheduler import FinishRun, FinishStage, GrantLease, PrepareStage
 
 if TYPE_CHECKING:
     from pipefunc_c.map._plan import Plan
@@ -31,7 +31,7 @@ def run_inline(plan: Plan, progress: Progress) -> None:
     Exception
         What the first failing element raised, with a note that names it, unless the run goes on after errors.
     """
-    scheduler = Scheduler(plan.waits_for)
+    scheduler = plan.make_scheduler()
     actions: deque[Action] = deque([*scheduler.add_worker(INLINE), *scheduler.start()])
     failure: Exception | None = None
     while actions:

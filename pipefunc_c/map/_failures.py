@@ -52,11 +52,11 @@ class TracebackTable:
     def __init__(self) -> None:
         self._numbers: dict[tuple[int, ...], int] = {}
         self._texts: list[str] = []
-        self._codes: list[CodeType] = []   # kept alive: their ids are keys
+        self._codes: list[CodeType] = []  # kept alive: their ids are keys
 
     def intern(self, error: BaseException) -> int:
         """Give the number of the traceback of an error; one with causes is formatted with them."""
-        key = []
+        key: list[int] = []
         error.__traceback__ = user_frames(error.__traceback__)
         frame = error.__traceback__
         while frame is not None:
@@ -127,11 +127,15 @@ def snapshot(
         last_line = "".join(traceback.format_exception_only(stored))
         return ErrorSnapshot(func.func, stored, args, arguments, traceback=traceback_text + last_line)
     present = {native: name for name, native in func.native_names.items()}
-    infos = {present[name]: info for name, value in arguments.items() if (info := error_info(value)) is not None}
+    infos = {
+        present[name]: info for name, value in arguments.items() if (info := error_info(value)) is not None
+    }
     full = any(info.type == "full" for info in infos.values())
     return PropagatedErrorSnapshot(
         error_info=infos,
         skipped_function=func,
         reason="input_is_error" if full else "array_contains_errors",
-        attempted_kwargs={present[name]: value for name, value in arguments.items() if present[name] not in infos},
+        attempted_kwargs={
+            present[name]: value for name, value in arguments.items() if present[name] not in infos
+        },
     )

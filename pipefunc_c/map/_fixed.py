@@ -48,7 +48,9 @@ def requested_elements(
     for axis, length in zip(axes, shape, strict=True):
         index = fixed.get(axis)
         if index is not None and not isinstance(index, slice) and not -length <= index < length:
-            raise OutOfBoundsError(f"fixed index {axis}={index!r} is out of bounds for an axis of size {length}")
+            raise OutOfBoundsError(
+                f"fixed index {axis}={index!r} is out of bounds for an axis of size {length}"
+            )
     mask[tuple(fixed.get(axis, slice(None)) for axis in axes)] = True
     return Requested(size, runs_of(mask.ravel()))
 
@@ -79,16 +81,18 @@ def check_fixed_indices(fixed: Mapping[str, Any], functions: Iterable[PipeFunc[.
     known_axes = {axis for axes in axes_of.values() for axis in axes if axis is not None}
     for axis, index in fixed.items():
         if axis not in known_axes:
-            raise InvalidValueError(f"fixed_indices names the axis {axis!r}", hint=f"the axes are {sorted(known_axes)}")
+            raise InvalidValueError(
+                f"fixed_indices names the axis {axis!r}", hint=f"the axes are {sorted(known_axes)}"
+            )
         if not isinstance(index, slice) and (isinstance(index, bool) or not hasattr(index, "__index__")):
             raise InvalidTypeError(f"fixed_indices[{axis!r}] is {index!r}, expected an int or a slice")
     for func in functions:
         iterated = {} if func.mapspec is None else {spec.name: spec.axes for spec in func.mapspec.inputs}
         for name in func.parameters:
             whole = set(axes_of.get(name, ())) - set(iterated.get(name, ()))
-            reduced = (whole - {None}) & fixed.keys()
+            reduced = sorted(axis for axis in whole if axis is not None and axis in fixed)
             if reduced and name not in func.bound:
                 raise InvalidValueError(
-                    f"the axis {sorted(reduced)[0]!r} cannot be fixed: {func.__name__} takes {name!r} whole along it",
+                    f"the axis {reduced[0]!r} cannot be fixed: {func.__name__} takes {name!r} whole along it",
                     hint="leave the reduction out with output_names, or do not fix this axis",
                 )

@@ -115,7 +115,9 @@ def per_function(
             continue
         if key not in owners:
             known = ", ".join(repr(name) for name in owners if isinstance(name, str))
-            raise InvalidValueError(f"{option} has an entry for {key!r}, which is no output", hint=f"outputs are {known}")
+            raise InvalidValueError(
+                f"{option} has an entry for {key!r}, which is no output", hint=f"outputs are {known}"
+            )
         entries.setdefault(owners[key], []).append(key)
     chosen = {}
     for func in functions:
@@ -127,7 +129,8 @@ def per_function(
             )
         if keys[0] not in value:
             raise InvalidValueError(
-                f"{option} has no entry for {func.output_name!r}", hint='add one, or one for "" as the default'
+                f"{option} has no entry for {func.output_name!r}",
+                hint='add one, or one for "" as the default',
             )
         chosen[func] = value[keys[0]]
     return chosen

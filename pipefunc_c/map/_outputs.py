@@ -32,7 +32,9 @@ class Result:
         Where the values are.
     """
 
-    def __init__(self, function: str, kwargs: dict[str, Any], output_name: str, store: StorageBase, *, is_mapped: bool) -> None:
+    def __init__(
+        self, function: str, kwargs: dict[str, Any], output_name: str, store: StorageBase, *, is_mapped: bool
+    ) -> None:
         self.function = function
         self.kwargs = kwargs
         self.output_name = output_name
@@ -111,6 +113,8 @@ class ResultDict(dict[str, Result]):
         if len(text) <= MAX_REPR:
             return text
         warnings.warn(
-            f"the text of the results has {len(text)} characters and is cut at {MAX_REPR}", UserWarning, stacklevel=2
+            f"the text of the results has {len(text)} characters and is cut at {MAX_REPR}",
+            UserWarning,
+            stacklevel=2,
         )
         return text[:MAX_REPR] + "..."

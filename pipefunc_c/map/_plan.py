@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pipefunc_c._spec.shapes import array_shape
+from pipefunc_c._spec.shapes import MapShapes, array_shape, map_shapes
 from pipefunc_c._storage.base import StorageBase, storage_class
 from pipefunc_c._storage.memory import MemoryArray
 from pipefunc_c.exceptions import InputError
 from pipefunc_c.map._fixed import check_fixed_indices
+from pipefunc_c.map._scheduler import Scheduler
 from pipefunc_c.map._stage import Stage
 
 if TYPE_CHECKING:
@@ -58,29 +59,28 @@ class Plan:
         for func in graph.functions:
             self._add_stage(func, shapes, storage_class(storage_ids[func]))
 
-    @property
-    def waits_for(self) -> list[list[int]]:
-        """For each stage, the stages before it: a whole generation, or with "eager" only what it needs."""
+    def make_scheduler(self) -> Scheduler:
+        """Make a scheduler of the stages: by generations, or with "eager" by what each stage needs."""
         numbers = {func: k for k, func in enumerate(self.graph.functions)}
         if self.options.scheduling_strategy == "eager":
-            return [[numbers[each] for each in self.graph.dependencies[func]] for func in self.graph.functions]
-        before: list[list[int]] = [[] for _ in numbers]
-        earlier: list[int] = []
-        for generation in self.graph.generations:
-            for func in generation:
-                before[numbers[func]] = earlier
-            earlier = [numbers[func] for func in generation]
-        return before
+            needs = self.graph.dependencies
+            return Scheduler([[numbers[each] for each in needs[func]] for func in numbers])
+        return Scheduler.by_generation([[numbers[func] for func in each] for each in self.graph.generations])
 
     def _add_stage(
-        self, func: PipeFunc[..., Any], shapes: Mapping[str, tuple[Shape, tuple[bool, ...]]], kind: type[StorageBase]
+        self,
+        func: PipeFunc[..., Any],
+        shapes: MapShapes,
+        kind: type[StorageBase],
     ) -> None:
         stores: list[StorageBase] = []
         for name in func.output_names:
             if func.requires_mapping:
-                shape, mask = shapes[name]
+                shape, mask = shapes.shapes[name], shapes.masks[name]
                 external = tuple(size for size, is_external in zip(shape, mask, strict=True) if is_external)
-                internal = tuple(size for size, is_external in zip(shape, mask, strict=True) if not is_external)
+                internal = tuple(
+                    size for size, is_external in zip(shape, mask, strict=True) if not is_external
+                )
                 stores.append(kind(None, external, internal, mask))
             else:
                 stores.append(MemoryArray(None, ()))
@@ -91,24 +91,12 @@ class Plan:
 
     # -- shapes --------------------------------------------------------------------------------------
 
-    def _infer_shapes(self) -> dict[str, tuple[Shape, tuple[bool, ...]]]:
+    def _infer_shapes(self) -> MapShapes:
         """Infer all shapes as far as they are known, so that what cannot fit is refused before the run."""
-        shapes: dict[str, tuple[Shape, tuple[bool, ...]]] = {}
-        for func in self.graph.functions:
-            mapspec = func.mapspec
-            if mapspec is None:
-                continue
-            inputs = {}
-            for spec in mapspec.inputs:
-                if spec.name in self.values:
-                    inputs[spec.name] = array_shape(self.values[spec.name], spec.name)
-                elif spec.name in shapes:
-                    inputs[spec.name] = shapes[spec.name][0]
-                else:
-                    inputs[spec.name] = ("?",) * spec.rank
-            shape_and_mask = mapspec.shape(inputs, self.internal_shapes_of(func))
-            shapes.update(dict.fromkeys(mapspec.output_names, shape_and_mask))
-        return shapes
+        mapspecs = [func.mapspec for func in self.graph.functions if func.mapspec is not None]
+        mapped = {name for mapspec in mapspecs for name in mapspec.input_names}
+        inputs = {name: array_shape(self.values[name], name) for name in mapped if name in self.values}
+        return map_shapes(mapspecs, inputs, self.options.internal_shapes, self._declared_shapes)
 
     def _check_internal_shapes(self) -> None:
         for name in self.options.internal_shapes or {}:
@@ -118,13 +106,19 @@ class Plan:
                     hint=f"outputs are {', '.join(sorted(self.graph.producers))}",
                 )
 
-    def internal_shapes_of(self, func: PipeFunc[..., Any]) -> dict[str, Dimension | tuple[Dimension, ...]]:
-        """Give the internal shape of each output of a function, as far as one was given."""
+    @property
+    def _declared_shapes(self) -> dict[str, Dimension | tuple[Dimension, ...]]:
+        return {
+            name: func.internal_shape
+            for func in self.graph.functions
+            if func.internal_shape is not None
+            for name in func.output_names
+        }
+
+    def internal_shapes_of(self, func: PipeFunc[..., Any]) -> Mapping[str, Any]:
+        """Give the internal shapes of the outputs of a function, as far as they were given."""
         given = self.options.internal_shapes or {}
-        chosen = {name: given[name] for name in func.output_names if name in given}
-        if chosen:
-            return {name: chosen.get(name, next(iter(chosen.values()))) for name in func.output_names}
-        return {} if func.internal_shape is None else dict.fromkeys(func.output_names, func.internal_shape)
+        return given if any(name in given for name in func.output_names) else self._declared_shapes
 
     def shape_of(self, name: str) -> Shape:
         """Give the shape of an array; outputs must be there already."""

@@ -34,11 +34,11 @@ class Requested:
             self._before = np.concatenate([[0], np.cumsum(runs[:, 1] - runs[:, 0])])
 
     def __len__(self) -> int:
-        """Number of requested elements."""
+        """Count the requested elements."""
         return self.size if self.runs is None else int(self._before[-1])
 
     def _rank(self, index: int) -> int:
-        """Number of requested elements before an index."""
+        """Count the requested elements before an index."""
         if self.runs is None:
             return index
         k = int(np.searchsorted(self.runs[:, 0], index, side="right")) - 1

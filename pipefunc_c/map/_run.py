@@ -91,7 +91,8 @@ def run_map(  # noqa: PLR0913  these are the options that users know
         "raise" stops at the first error. "continue" stores an ErrorSnapshot in the place of a failed element
         and a PropagatedErrorSnapshot where an input was an error.
     scheduling_strategy
-        "generation" starts functions when the whole generation before is done, "eager" when what they need is.
+        "generation" starts functions when the whole generation before is done, "eager" each function when
+        what it needs is.
 
     Returns
     -------

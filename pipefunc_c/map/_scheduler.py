@@ -12,12 +12,13 @@ early at its deadline, and the rest goes back to the front of the queue.
 
 from __future__ import annotations
 
+import heapq
 from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Sequence
+    from collections.abc import Collection, Hashable, Sequence
 
     from pipefunc_c.map._requested import Requested
 
@@ -74,20 +75,22 @@ Action = PrepareStage | GrantLease | FinishStage | FinishRun
 
 
 @dataclass
-class _Stage:
+class _Gate:
+    """Stages that become ready together, when the last of those before them is done."""
+
     waits_for: int
-    dependents: list[int] = field(default_factory=list)
-    requested: Requested | None = None
-    pending: deque[tuple[int, int, int]] = field(default_factory=deque)   # start, stop, attempt
-    left: int = 0                 # requested elements that are not done
-    unleased: int = 0             # of these, not handed out
-    seconds_per_element: float | None = None
-    seen_by: set[Hashable] = field(default_factory=set)
+    opens: Sequence[int]
 
 
 @dataclass
-class _Worker:
-    leases: deque[Lease] = field(default_factory=deque)
+class _Stage:
+    gates: list[_Gate] = field(default_factory=list)  # that wait for this stage
+    requested: Requested | None = None
+    pending: deque[tuple[int, int, int]] = field(default_factory=deque)  # start, stop, attempt
+    left: int = 0  # requested elements that are not done
+    unleased: int = 0  # of these, not handed out
+    seconds_per_element: float | None = None
+    seen_by: set[Hashable] = field(default_factory=set)
 
 
 class Scheduler:
@@ -115,22 +118,45 @@ class Scheduler:
     def __init__(self, waits_for: Sequence[Sequence[int]], *, run: int = 0, round_trip: float = 0.0) -> None:
         self._run = run
         self.round_trip = round_trip
-        self._stages = [_Stage(len(set(before))) for before in waits_for]
+        self._stages = [_Stage() for _ in waits_for]
+        self._open: list[int] = []
         for stage, before in enumerate(waits_for):
-            for earlier in set(before):
-                self._stages[earlier].dependents.append(stage)
-        self._ready: list[int] = []
-        self._workers: dict[Hashable, _Worker] = {}
+            self._add_gate(set(before), [stage])
+        self._offering: list[int] = []  # heap of stages with elements to hand out
+        self._workers: dict[Hashable, deque[Lease]] = {}
+        self._idle: dict[Hashable, None] = {}
+        self._leases_out = 0
         self._unfinished = len(self._stages)
         self._stopping = False
         self._finished = False
         self.leases_granted = 0
 
+    @classmethod
+    def by_generation(
+        cls, generations: Sequence[Sequence[int]], *, run: int = 0, round_trip: float = 0.0
+    ) -> Scheduler:
+        """Make a scheduler in which each generation waits for the whole one before it."""
+        scheduler = cls([], run=run, round_trip=round_trip)
+        scheduler._stages = [_Stage() for _ in range(sum(map(len, generations)))]
+        scheduler._unfinished = len(scheduler._stages)
+        before: Sequence[int] = ()
+        for generation in generations:
+            scheduler._add_gate(before, generation)
+            before = generation
+        return scheduler
+
+    def _add_gate(self, before: Collection[int], opens: Sequence[int]) -> None:
+        gate = _Gate(len(before), opens)
+        for stage in before:
+            self._stages[stage].gates.append(gate)
+        if not before:
+            self._open.extend(opens)
+
     # -- events --------------------------------------------------------------------------------------
 
     def start(self) -> list[Action]:
         """Begin the run: stages that wait for nothing are to be prepared."""
-        actions: list[Action] = [PrepareStage(k) for k, stage in enumerate(self._stages) if not stage.waits_for]
+        actions: list[Action] = [PrepareStage(stage) for stage in self._open]
         return actions + self._finish_if_done()
 
     def stage_prepared(self, stage: int, requested: Requested, done: int = 0) -> list[Action]:
@@ -141,48 +167,52 @@ class Scheduler:
         if self._stopping:
             return []
         if state.left == 0:
-            return self._stage_done(stage)
+            return self._stage_done(stage) + self._finish_if_done()
         state.pending.append((0, requested.size, 0))
-        self._ready.append(stage)
-        self._ready.sort()
+        heapq.heappush(self._offering, stage)
         return self._dispatch()
 
     def add_worker(self, worker: Hashable) -> list[Action]:
         """Take in a worker that is ready for leases."""
-        self._workers[worker] = _Worker()
+        self._workers[worker] = deque()
+        self._idle[worker] = None
         return self._dispatch()
 
     def lease_returned(self, worker: Hashable, reached: int, seconds: float) -> list[Action]:
         """Take in the oldest lease of a worker, done up to ``reached`` in ``seconds``."""
-        lease = self._workers[worker].leases.popleft()
+        lease = self._workers[worker].popleft()
+        self._leases_out -= 1
+        if not self._workers[worker]:
+            self._idle[worker] = None
         state = self._stages[lease.stage]
         assert state.requested is not None
         done = state.requested.count(lease.start, reached)
         if done:
             self._learn(state, seconds / done)
         state.left -= done
-        if reached < lease.stop:
-            self._requeue(lease, reached)
-        if state.left == 0 and not self._stopping:
-            return self._stage_done(lease.stage)
-        return self._dispatch() + self._finish_if_done()
+        self._requeue(lease, reached, lease.attempt)
+        actions = self._stage_done(lease.stage) if not state.left and not self._stopping else []
+        return actions + self._dispatch() + self._prefetch(worker) + self._finish_if_done()
 
     def lease_failed(self, worker: Hashable, reached: int) -> list[Action]:
-        """Take in that an element raised: nothing more is handed out."""
+        """Take in that the element ``reached`` raised: nothing more is handed out."""
         self._stopping = True
         return self.lease_returned(worker, reached, 0.0)
 
     def worker_lost(self, worker: Hashable, reached: int | None = None) -> list[Action]:
         """Take in that a worker is gone: what it had not done up to ``reached`` goes back to the queue."""
         lost = self._workers.pop(worker)
-        for position, lease in enumerate(lost.leases):
+        self._idle.pop(worker, None)
+        self._leases_out -= len(lost)
+        actions: list[Action] = []
+        for position, lease in enumerate(lost):
             begin = lease.start if position or reached is None else reached
             state = self._stages[lease.stage]
             assert state.requested is not None
             state.left -= state.requested.count(lease.start, begin)
-            self._requeue(lease, begin, attempt=lease.attempt + 1)
-        done = [k for k in self._ready if not self._stages[k].left]
-        actions = [action for stage in done for action in self._stage_done(stage)]
+            self._requeue(lease, begin, lease.attempt + 1)
+            if not state.left and not self._stopping:
+                actions += self._stage_done(lease.stage)
         return actions + self._dispatch() + self._finish_if_done()
 
     def cancel(self) -> list[Action]:
@@ -213,74 +243,76 @@ class Scheduler:
         known = state.seconds_per_element
         state.seconds_per_element = seconds if known is None or seconds > known else (known + seconds) / 2
 
-    def _requeue(self, lease: Lease, begin: int, attempt: int | None = None) -> None:
+    def _requeue(self, lease: Lease, begin: int, attempt: int) -> None:
+        """Put what is left of a lease back to the front of the queue."""
         state = self._stages[lease.stage]
         assert state.requested is not None
         count = state.requested.count(begin, lease.stop)
         if count:
-            state.pending.appendleft((begin, lease.stop, lease.attempt if attempt is None else attempt))
+            if not state.pending:
+                heapq.heappush(self._offering, lease.stage)
+            state.pending.appendleft((begin, lease.stop, attempt))
             state.unleased += count
 
     def _stage_done(self, stage: int) -> list[Action]:
-        state = self._stages[stage]
         self._unfinished -= 1
-        if stage in self._ready:
-            self._ready.remove(stage)
         actions: list[Action] = [FinishStage(stage)]
-        for dependent in state.dependents:
-            self._stages[dependent].waits_for -= 1
-            if not self._stages[dependent].waits_for:
-                actions.append(PrepareStage(dependent))
-        return actions + self._dispatch() + self._finish_if_done()
+        for gate in self._stages[stage].gates:
+            gate.waits_for -= 1
+            if not gate.waits_for:
+                actions += [PrepareStage(each) for each in gate.opens]
+        return actions
 
     def _finish_if_done(self) -> list[Action]:
-        busy = any(worker.leases for worker in self._workers.values())
-        if self._finished or busy or (self._unfinished and not self._stopping):
+        if self._finished or self._leases_out or (self._unfinished and not self._stopping):
             return []
         self._finished = True
         return [FinishRun(completed=not self._unfinished)]
 
     def _dispatch(self) -> list[Action]:
-        """Hand a lease to each idle worker, then one ahead where leases are short."""
+        """Hand a lease to each idle worker, as long as there is something to do."""
         actions: list[Action] = []
-        if self._stopping or not self._ready:
-            return actions
-        for depth in (0, 1):
-            for name, worker in self._workers.items():
-                if len(worker.leases) == depth and (depth == 0 or self._may_prefetch(worker)):
-                    granted = self._grant(name, worker)
-                    if granted is None:
-                        return actions
-                    actions.append(granted)
+        while self._idle and self._offering and not self._stopping:
+            worker = next(iter(self._idle))
+            del self._idle[worker]
+            actions.append(self._grant(worker))
         return actions
 
-    def _may_prefetch(self, worker: _Worker) -> bool:
-        """Tell whether a second lease pays: where the first will be over soon and the round trip is seen."""
-        lease = worker.leases[0]
-        state = self._stages[lease.stage]
-        if not self.round_trip or state.seconds_per_element is None:
-            return False
-        return (lease.stop - lease.start) * state.seconds_per_element < PREFETCH_BELOW
+    def _prefetch(self, worker: Hashable) -> list[Action]:
+        """Hand a worker one lease ahead, if the one it has will be over soon and a round trip costs time."""
+        leases = self._workers[worker]
+        if len(leases) != 1 or not self._offering or self._stopping or not self.round_trip:
+            return []
+        state = self._stages[leases[0].stage]
+        seconds = state.seconds_per_element
+        assert state.requested is not None
+        if (
+            seconds is None
+            or state.requested.count(leases[0].start, leases[0].stop) * seconds >= PREFETCH_BELOW
+        ):
+            return []
+        return [self._grant(worker)]
 
-    def _grant(self, name: Hashable, worker: _Worker) -> GrantLease | None:
-        for stage in self._ready:
-            state = self._stages[stage]
-            if not state.pending:
-                continue
-            assert state.requested is not None
-            start, stop, attempt = state.pending.popleft()
-            end = min(state.requested.advance(start, self._lease_size(state, name)), stop)
-            if state.requested.count(end, stop):
-                state.pending.appendleft((end, stop, attempt))
-            else:
-                end = stop
-            state.unleased -= state.requested.count(start, end)
-            state.seen_by.add(name)
-            lease = Lease(self._run, stage, start, end, attempt)
-            worker.leases.append(lease)
-            self.leases_granted += 1
-            return GrantLease(name, lease, DEADLINE_FACTOR * self.target)
-        return None
+    def _grant(self, worker: Hashable) -> GrantLease:
+        """Cut a lease from the first stage that offers elements."""
+        stage = self._offering[0]
+        state = self._stages[stage]
+        assert state.requested is not None
+        start, stop, attempt = state.pending.popleft()
+        end = min(state.requested.advance(start, self._lease_size(state, worker)), stop)
+        if state.requested.count(end, stop):
+            state.pending.appendleft((end, stop, attempt))
+        else:
+            end = stop
+        if not state.pending:
+            heapq.heappop(self._offering)
+        state.unleased -= state.requested.count(start, end)
+        state.seen_by.add(worker)
+        lease = Lease(self._run, stage, start, end, attempt)
+        self._workers[worker].append(lease)
+        self._leases_out += 1
+        self.leases_granted += 1
+        return GrantLease(worker, lease, DEADLINE_FACTOR * self.target)
 
     def _lease_size(self, state: _Stage, worker: Hashable) -> int:
         """Give the number of requested elements of the next lease."""

@@ -52,7 +52,7 @@ class Stage:
         self.failed = 0
         self._loop: TaskLoop | None = None
         self._layout_is_open = False
-        self._in_hook = False       # what a hook raises is not the function's error
+        self._in_hook = False  # what a hook raises is not the function's error
 
     # -- made ready ----------------------------------------------------------------------------------
 
@@ -64,7 +64,9 @@ class Stage:
         for column in self.columns:
             column.read_error = self._read_error
         self._layout_is_open = self.is_mapped and all(column.layout is None for column in self.columns)
-        requested = requested_elements(self.func.mapspec if self.is_mapped else None, self.shape, self.plan.fixed_indices)
+        requested = requested_elements(
+            self.func.mapspec if self.is_mapped else None, self.shape, self.plan.fixed_indices
+        )
         self._loop = self._make_loop(requested)
         return requested
 
@@ -72,10 +74,13 @@ class Stage:
         mapspec = self.func.mapspec
         assert mapspec is not None
         full, mask = mapspec.shape(
-            {name: self.plan.shape_of(name) for name in mapspec.input_names}, self.plan.internal_shapes_of(self.func)
+            {name: self.plan.shape_of(name) for name in mapspec.input_names},
+            self.plan.internal_shapes_of(self.func),
         )
         self.shape = tuple(int(size) for size, external in zip(full, mask, strict=True) if external)
-        internal: tuple[Size, ...] = tuple(size for size, external in zip(full, mask, strict=True) if not external)
+        internal: tuple[Size, ...] = tuple(
+            size for size, external in zip(full, mask, strict=True) if not external
+        )
         for store in self.stores:
             store.shape = self.shape
             store.internal_shape = internal
@@ -149,7 +154,7 @@ class Stage:
         return self._loop
 
     def run(self, lease: Lease, deadline: float) -> int:
-        """Run a lease until ``deadline`` (``time.monotonic()``, seconds) at most; give the first index not done."""
+        """Run a lease until ``deadline`` (``time.monotonic()``, seconds); give the first index not done."""
         try:
             reached = int(self.loop.run(lease.start, lease.stop, deadline=deadline))
         except Exception as error:

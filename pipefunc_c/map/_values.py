@@ -25,11 +25,13 @@ def _numeric_dtype(annotation: Any) -> np.dtype[Any] | None:
         return None
     try:
         return np.dtype(scalar)
-    except TypeError:   # an abstract type such as np.floating
+    except TypeError:  # an abstract type such as np.floating
         return None
 
 
-def _typed(store: StorageBase, func: PipeFunc[..., Any], name: str, dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
+def _typed(
+    store: StorageBase, func: PipeFunc[..., Any], name: str, dtype: np.dtype[Any]
+) -> np.ndarray[Any, Any]:
     """Give an output as an array of a dtype: without a copy if it has it, converted where nothing is lost."""
     array = store.typed() if isinstance(store, ColumnArray) else None
     if array is not None and array.dtype == dtype:
@@ -48,7 +50,7 @@ def _typed(store: StorageBase, func: PipeFunc[..., Any], name: str, dtype: np.dt
                 fits = False
         if not fits:
             raise InvalidTypeError(
-                f"element {index} of {name!r} is {value!r} of type {type(value).__name__}, which does not fit "
+                f"element {index} of {name!r} is {value!r} ({type(value).__name__}), which does not fit "
                 f"the dtype {dtype} that {func.__name__} asks for",
                 hint=f"annotate {name!r} with another dtype, or as an object array",
             )

@@ -38,6 +38,11 @@ def column_of(values, layout=None, size=None) -> Column:
     return filled
 
 
+def use_slab(filled: Column, array: np.ndarray) -> None:
+    filled.fix_layout(array.dtype, array.shape)
+    filled.store(1, array)
+
+
 @pytest.mark.parametrize("dtype", SLAB_DTYPES, ids=str)
 @pytest.mark.parametrize("shape", [(), (3,), (2, 3), (0,), (2, 0, 1), (1, 2, 1, 2, 1)], ids=str)
 def test_arrays_of_the_layout_go_to_the_slab(dtype, shape) -> None:
@@ -135,7 +140,6 @@ def test_the_layout_is_fixed_once() -> None:
         pytest.param("f8", (-1,), id="negative size"),
         pytest.param("f8", (1.5,), id="broken size"),
         pytest.param("f8", ("a",), id="size that is no number"),
-        pytest.param("f8", (2**40, 2**40), id="more bytes than there are addresses"),
     ],
 )
 def test_a_malformed_layout_is_refused(dtype, shape) -> None:
@@ -146,6 +150,15 @@ def test_a_malformed_layout_is_refused(dtype, shape) -> None:
     filled.fix_layout(np.dtype("f8"), (2,))
     filled.store(0, np.ones(2))
     assert filled.load(0).tolist() == [1, 1]
+
+
+@pytest.mark.parametrize("size", [2**10, 2**20, 2**24], ids=["8 PiB", "2^63 bytes", "2^67 bytes"])
+def test_a_slab_too_large_to_address_is_refused(size) -> None:
+    filled, shape = Column(size), (2**20, 2**20)
+    with pytest.raises((MemoryError, OverflowError, ValueError)):
+        use_slab(filled, np.broadcast_to(0.0, shape))
+    filled.store(0, 1.5)
+    assert filled.load(0) == 1.5
 
 
 def test_the_slab_view_is_not_a_copy_and_outlives_the_column() -> None:
@@ -206,6 +219,17 @@ def test_typed_by_hand(values, dtype) -> None:
         typed[0] = 0
     filled.store(len(values) + 1, values[0])
     assert typed[-1] == values[0]  # no copy
+
+
+@pytest.mark.parametrize("kind", [complex, np.complex64, float, np.float32, int], ids=lambda k: k.__name__)
+@pytest.mark.parametrize("between", [None, "object", 2.5, 2.5j, np.int8(3)], ids=repr)
+def test_a_missing_cell_is_zero_whatever_it_held(kind, between) -> None:
+    filled = column_of([kind(1), between, kind(1)])
+    filled.store(1, kind(1))
+    filled.store(0, between)
+    filled.clear(0)
+    filled.clear(1)
+    assert filled.typed().tolist() == [0, 0, 1]
 
 
 @pytest.mark.parametrize(
@@ -327,11 +351,6 @@ def test_nbytes_counts_the_regions() -> None:
     assert 160_000 <= filled.nbytes - plain <= 170_000
 
 
-def use_slab(filled: Column) -> None:
-    filled.fix_layout(np.dtype("f8"), (3,))
-    filled.store(1, np.ones(3))
-
-
 @pytest.mark.parametrize("what", ["new column", "complex", "slab"])
 def test_a_home_without_room_leaves_the_column_as_it_was(what) -> None:
     class Full(RecordingHome):
@@ -356,7 +375,7 @@ def test_a_home_without_room_leaves_the_column_as_it_was(what) -> None:
         assert filled.tags[1] == kernel.MISSING
     else:
         with pytest.raises(MemoryError):
-            use_slab(filled)
+            use_slab(filled, np.ones(3))
     assert filled.load(0) == 1.5
     filled.store(1, "still works")
     assert filled.load(1) == "still works"

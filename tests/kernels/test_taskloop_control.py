@@ -65,7 +65,7 @@ def test_the_deadline_holds_when_elements_become_slow(loop) -> None:
     began = time.monotonic()
     reached = runner.run(19_000, 20_100, deadline=began + 0.05)
     assert 20_000 < reached < 20_040
-    assert time.monotonic() - began < 0.05 + 35 * 0.005
+    assert time.monotonic() - began < 1
 
 
 @both_loops

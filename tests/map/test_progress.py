@@ -118,6 +118,18 @@ class TestRich:
         assert re.search(r"^a, b .* 2000/4000 .*1\.0k/s .*0:00:02.* 3 failed$", z)
         assert "never" not in console.file.getvalue()
 
+    def test_rate_of_a_stage_that_is_over_stays(self, terminal, clock):
+        progress = RichProgress([("y", 100), ("z", 9)], console=terminal, clock=clock)
+        progress.start()
+        clock.now += 1
+        progress.update(0, 50, 0)
+        clock.now += 0.01  # too soon to be drawn
+        progress.update(0, 100, 0)
+        clock.now += 50
+        progress.update(1, 9, 0)
+        progress.finish(error=False)
+        assert "99.0/s" in last_lines(terminal, 2)[0]
+
     def test_nothing_is_written_to_a_file_before_the_end(self, clock):
         console = rich_console.Console(file=io.StringIO(), force_terminal=False, width=120)
         progress = RichProgress([("y", 100)], console=console, clock=clock)

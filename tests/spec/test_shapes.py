@@ -74,6 +74,11 @@ class TestMapShapes:
         assert map_shapes(two, {"x": (2,)}, None, declared).shapes["y"] == (2, 3)
         assert map_shapes(two, {"x": (2,)}, {"z": (5,)}, declared).shapes["y"] == (2, 5)
 
+    def test_declaration_stays_for_what_the_argument_leaves_out(self):
+        chain = specs("x[i] -> y[i, j]", "y[:, j] -> z[j, k]")
+        found = map_shapes(chain, {"x": (2,)}, {"z": 7}, {"y": 3, "z": 4})
+        assert found.shapes == {"x": (2,), "y": (2, 3), "z": (3, 7)}
+
     def test_names_that_occur_nowhere_are_ignored(self):
         found = map_shapes(specs("x[i] -> y[i]"), {"x": (2,), "other": (7,)}, {"else": 3}, {"more": 4})
         assert set(found.shapes) == {"x", "y"}
