@@ -9,8 +9,11 @@ from __future__ import annotations
 import errno
 import os
 import re
+import select
+import signal
 import sys
 import tempfile
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -250,3 +253,55 @@ def _write_zeros(descriptor: int, offset: int, nbytes: int) -> None:
     end = offset + nbytes
     while offset < end:
         offset += os.pwrite(descriptor, _ZEROS[: end - offset], offset)
+
+
+def count_threads() -> int:
+    """Count the threads of this process, those that Python knows nothing of included.
+
+    Returns
+    -------
+    int
+        At least 1.
+
+    Examples
+    --------
+    >>> count_threads() >= 1
+    True
+
+    """
+    try:
+        return len(os.listdir("/proc/self/task"))
+    except OSError:
+        return int(require("psutil").Process().num_threads())
+
+
+def die_with(descriptor: int, *, portable: bool | None = None) -> None:
+    """End this process at once when the other end of a pipe is closed, even while it computes.
+
+    Parameters
+    ----------
+    descriptor
+        The read end of a pipe whose write end only the parent holds.
+    portable
+        True for a thread that waits in the place of a signal; by default decided by the platform and the
+        environment variable ``PIPEFUNC_C_PORTABLE``.
+
+    """
+    if portable is None:
+        portable = prefer_portable()
+    if portable or sys.platform != "linux":
+        threading.Thread(target=_die_at_end, args=(descriptor,), daemon=True).start()
+        return
+    # The kernel sends the signal; PR_SET_PDEATHSIG would fire when the forking thread ends.
+    fcntl = require("fcntl")
+    fcntl.fcntl(descriptor, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(descriptor, fcntl.F_SETSIG, signal.SIGKILL)
+    fcntl.fcntl(descriptor, fcntl.F_SETFL, fcntl.fcntl(descriptor, fcntl.F_GETFL) | os.O_ASYNC)
+    if select.select([descriptor], [], [], 0)[0]:  # closed before the signal was asked for
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _die_at_end(descriptor: int) -> None:
+    while os.read(descriptor, 1):
+        pass
+    os._exit(1)

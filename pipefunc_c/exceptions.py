@@ -40,6 +40,8 @@ __all__ = [
     "OutOfMemoryError",
     "PipefuncError",
     "PropagatedErrorSnapshot",
+    "RunFolderInUseError",
+    "RunFolderWriteError",
     "ShapeError",
     "UnknownNameError",
     "UnusedParametersError",
@@ -128,6 +130,38 @@ class OutOfMemoryError(PipefuncError, MemoryError):
     """Report memory that is not there, before it is taken."""
 
 
+class WorkerDiedError(PipefuncError, RuntimeError):
+    """Report a worker process that ended before its work was done."""
+
+
+class RemoteError(PipefuncError):
+    """Say where an exception of another process was raised; it is the ``__cause__`` of that exception.
+
+    Parameters
+    ----------
+    message
+        Host and process.
+    traceback
+        The formatted traceback in that process.
+
+    """
+
+    def __init__(self, message: str, traceback: str = "", **fields: Any) -> None:
+        super().__init__(message, **fields)
+        self.traceback = traceback
+
+    def __str__(self) -> str:
+        return f"{super().__str__()}\n{self.traceback}".rstrip()
+
+
+class RunFolderInUseError(PipefuncError, RuntimeError):
+    """Report a run folder that another run holds."""
+
+
+class RunFolderWriteError(PipefuncError, OSError):
+    """Report a file of a run folder that cannot be written, because the disk is full for instance."""
+
+
 class MissingDependencyError(PipefuncError, ModuleNotFoundError):
     """Report an optional package that is not installed."""
 
@@ -141,7 +175,8 @@ def _cloudpickle() -> Any:
         raise MissingDependencyError(message, hint="Run: pip install cloudpickle") from error
 
 
-def _dump_exception(exception: BaseException) -> bytes:
+def dump_exception(exception: BaseException) -> bytes:
+    """Pickle an exception without its traceback; one that refuses is replaced by its text."""
     cloudpickle = _cloudpickle()
     try:
         return bytes(cloudpickle.dumps(exception))
@@ -149,7 +184,8 @@ def _dump_exception(exception: BaseException) -> bytes:
         return bytes(cloudpickle.dumps(_stand_in(exception, error)))
 
 
-def _load_exception(data: bytes, summary: str) -> BaseException:
+def load_exception(data: bytes, summary: str) -> BaseException:
+    """Unpickle an exception; where that fails, give an OperationError with its summary."""
     try:
         exception = _cloudpickle().loads(data)
     except Exception as error:  # typically an __init__ with other arguments than `args`
@@ -286,13 +322,13 @@ class ErrorSnapshot:
         # Functions and arguments are often lambdas or live in __main__, which plain pickle refuses.
         call = (state.pop("function"), state.pop("args"), state.pop("kwargs"))
         summary = f"{type(self.exception).__qualname__}: {message_of(self.exception)}"
-        state["exception"] = (_dump_exception(self.exception), summary)
+        state["exception"] = (dump_exception(self.exception), summary)
         return {**state, "call": _cloudpickle().dumps(call)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         values = dict(state)
         self.function, self.args, self.kwargs = _cloudpickle().loads(values.pop("call"))
-        values["exception"] = _load_exception(*values["exception"])
+        values["exception"] = load_exception(*values["exception"])
         for name, value in values.items():
             setattr(self, name, value)
 

@@ -7,10 +7,11 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-from source_tree import DOCUMENTS, ROOT, fences, pyproject
+from source_tree import DOCUMENTS, MODULES, ROOT, fences, pyproject
 
 import pipefunc_c
 
@@ -51,6 +52,20 @@ def test_version_is_written_once():
 def test_build_requirements_agree():
     data = pyproject()
     assert data["dependency-groups"]["build"] == data["build-system"]["requires"]
+
+
+def imported_third_parties() -> set[str]:
+    """Return the third parties that the package imports, at the top or through ``require``."""
+    pattern = re.compile(r"^(?:import|from) (\w+)|(?<!def )\brequire\(\"(\w+)", re.MULTILINE)
+    sources = [path.read_text() for path in MODULES.values()]
+    code = [re.sub(r"^ *>>> .*$", "", source, flags=re.MULTILINE) for source in sources]
+    names = {first or second for source in code for first, second in pattern.findall(source)}
+    return names - set(sys.stdlib_module_names) - {"pipefunc_c"}
+
+
+def test_dependencies_are_what_the_package_imports():
+    dependencies = {re.split(r"\W", text)[0] for text in pyproject()["project"]["dependencies"]}
+    assert imported_third_parties() == dependencies
 
 
 def test_extra_all_holds_every_extra_for_users():

@@ -177,51 +177,26 @@ class Binding:
         """Scopes of the parameters."""
         return frozenset(name.partition(".")[0] for name in self.parameters if "." in name)
 
-    def to_native(self, names: Iterable[str], option: str) -> dict[str, str]:
-        """Return native names of parameters.
-
-        Parameters
-        ----------
-        names
-            Present names.
-        option
-            Where they were given, for the message.
-
-        Returns
-        -------
-        dict
-            Native name per present name.
-
-        Raises
-        ------
-        InvalidValueError
-            If one is no parameter.
-
-        """
-        natives = {}
-        for name in names:
+    def _by_native(self, values: Mapping[str, Any], option: str) -> dict[str, Any]:
+        """Return values by native names; refuse those that are no parameters."""
+        for name in values:
             if name not in self.native_names:
                 message = (
                     f"Unexpected `{option}` argument {name!r}; it is no parameter of the function, which are "
                     f"{self.parameters}"
                 )
                 raise InvalidValueError(message, detail=name)
-            natives[name] = self.native_names[name]
-        return natives
+        return {self.native_names[name]: value for name, value in values.items()}
 
     def with_defaults(self, defaults: Mapping[str, Any], *, overwrite: bool = False) -> Binding:
         """Return a binding with more defaults, or with these in the place of the user's earlier ones."""
-        natives = self.to_native(defaults, "defaults")
         old = {} if overwrite else self.native_defaults
-        new = {natives[name]: value for name, value in defaults.items()}
-        return dataclasses.replace(self, native_defaults={**old, **new})
+        return dataclasses.replace(self, native_defaults={**old, **self._by_native(defaults, "defaults")})
 
     def with_bound(self, bound: Mapping[str, Any], *, overwrite: bool = False) -> Binding:
         """Return a binding with more bound values, or with these in the place of the earlier ones."""
-        natives = self.to_native(bound, "bound")
         old = {} if overwrite else self.native_bound
-        new = {natives[name]: value for name, value in bound.items()}
-        return dataclasses.replace(self, native_bound={**old, **new})
+        return dataclasses.replace(self, native_bound={**old, **self._by_native(bound, "bound")})
 
     def with_mapspec(self, mapspec: str | MapSpec | None) -> Binding:
         """Return a binding with another mapspec."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import itertools
 from typing import TYPE_CHECKING, Any
 
 from pipefunc_c._describe import short_repr
@@ -138,7 +139,7 @@ class CallableFunction(NamedFunction):
         ----------
         arguments
             Values by original names. For positional-only parameters that are missing the callable's own
-            default is taken; behind one without a default nothing goes by position.
+            default is taken; one without a default and those behind it are left out.
 
         Returns
         -------
@@ -148,17 +149,16 @@ class CallableFunction(NamedFunction):
         """
         if not self.positional_only:
             return [], arguments
-        defaults = self.binding.signature.defaults
-        keywords = dict(arguments)
-        positional = []
-        for native in self.positional_only:
-            if native in keywords:
-                positional.append(keywords.pop(native))
-            elif native in defaults:
-                positional.append(defaults[native])
-            else:
-                break
-        return positional, keywords
+        names = self.positional_only
+        try:
+            positional = [arguments[native] for native in names]
+        except KeyError:
+            values = {**self.binding.signature.defaults, **arguments}
+            positional = [values[native] for native in itertools.takewhile(values.__contains__, names)]
+        else:
+            if len(arguments) == len(names):
+                return positional, {}
+        return positional, {native: value for native, value in arguments.items() if native not in names}
 
     def observe(self, result: Any, arguments: Mapping[str, Any]) -> None:
         """Do what is due after a call: the line of `debug`, then the hook.

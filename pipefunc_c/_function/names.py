@@ -69,11 +69,6 @@ def check_output_name(output_name: object) -> None:
         raise InvalidValueError(message, detail=output_name)
 
 
-def at_least_tuple(name: str | tuple[str, ...]) -> tuple[str, ...]:
-    """Return an output name as a tuple of names."""
-    return (name,) if isinstance(name, str) else name
-
-
 def unscoped(name: str) -> str:
     """Return a name without its scope."""
     return name.rpartition(".")[2]
@@ -132,8 +127,11 @@ def scoped_renames(  # noqa: PLR0913, PLR0917  the four last are the public argu
         if scope in map(unscoped, (*parameters, *output_names)):
             message = f"the scope {scope!r} is also the name of a parameter or output; they must differ"
             raise InvalidValueError(message, detail=scope)
-    excluded = frozenset(exclude or ())
-    return {name: _scoped(name, scope) for name in chosen if name not in excluded}
+    renames = {}
+    for name in chosen:
+        if name not in frozenset(exclude or ()):
+            renames[name] = _scoped(name, scope)
+    return renames
 
 
 def _chosen(names: Iterable[str] | Literal["*"] | None, known: Collection[str], option: str) -> list[str]:

@@ -95,7 +95,7 @@ class PipeFunc(CallableFunction, Generic[P, R]):
     ...     return factor * x
     >>> function = PipeFunc(scale, "y", renames={"factor": "k"})
     >>> print(function)
-    scale(x, k) → y
+    scale(...) → y
     >>> function(x=3, k=10)
     30
 
@@ -172,7 +172,7 @@ class PipeFunc(CallableFunction, Generic[P, R]):
         if self.revision is not None:
             self.revision.number += 1
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call the function with arguments by their new names; the picker is not applied.
 
         Parameters
@@ -283,7 +283,7 @@ class PipeFunc(CallableFunction, Generic[P, R]):
         self._changed()
 
     def __str__(self) -> str:
-        return f"{self.__name__}({', '.join(self.parameters)}) → {', '.join(self.output_names)}"
+        return f"{self.__name__}(...) → {', '.join(self.output_names)}"
 
     def __repr__(self) -> str:
         return f"PipeFunc({self.__name__})"
@@ -307,8 +307,9 @@ def pipefunc(  # noqa: PLR0913  the keywords are those of PipeFunc
 
     Parameters
     ----------
-    output_name, output_picker, renames, defaults, bound, debug, print_error, mapspec, internal_shape, \
-    post_execution_hook, scope
+    output_name, output_picker, renames, defaults, bound, debug, print_error
+        As for `PipeFunc`.
+    mapspec, internal_shape, post_execution_hook, scope
         As for `PipeFunc`.
 
     Returns

@@ -182,14 +182,6 @@ def is_compiled(func: Callable[..., Any]) -> bool:
     return call_target(func) is func and not known
 
 
-def is_plain(func: Callable[..., Any]) -> bool:
-    """Tell whether a call goes straight to a Python function that has the signature of the callable."""
-    target = call_target(func)
-    function = getattr(target, "__func__", target)
-    disguised = any(hasattr(f, mark) for f in (func, function) for mark in ("__wrapped__", "__signature__"))
-    return isinstance(function, types.FunctionType) and not disguised
-
-
 def count_positional(func: Callable[..., Any], signature: NativeSignature) -> int:
     """Count the leading parameters that must go by position, or may without changing what happens.
 
@@ -213,10 +205,17 @@ def count_positional(func: Callable[..., Any], signature: NativeSignature) -> in
     2
 
     """
-    if not is_plain(func):
-        return len(signature.positional_only)
-    by_keyword_only = (p.kind is inspect.Parameter.KEYWORD_ONLY for p in signature.parameters.values())
-    return next((k for k, keyword in enumerate(by_keyword_only) if keyword), len(signature.parameters))
+    required = len(signature.positional_only)
+    target = call_target(func)
+    function = getattr(target, "__func__", target)
+    if not isinstance(function, types.FunctionType):
+        return required
+    if any(hasattr(each, mark) for each in (func, function) for mark in ("__wrapped__", "__signature__")):
+        return required
+    # The callable may have been replaced by one with its parameters in another order, or by a mock.
+    code = function.__code__
+    names = code.co_varnames[isinstance(target, types.MethodType) : code.co_argcount]
+    return len(names) if names == tuple(signature.parameters)[: len(names)] else required
 
 
 def annotations_of(func: Any) -> dict[str, Any]:

@@ -120,6 +120,7 @@ def run(
         raise UnusedParametersError(message, detail=plan.unused, hint=hint)
     values = _execute(plan, given)
     if full_output:
+        _pick_all(plan, values)
         return {**given, **{name: values[name] for name in plan.computed}}
     return values[plan.fetch] if plan.several is None else plan.several(values)
 
@@ -149,6 +150,13 @@ def _execute(plan: RunPlan, given: Mapping[str, Any]) -> Values:
             for name in outputs:
                 values[name] = function.pick(result, name)
     return values
+
+
+def _pick_all(plan: RunPlan, values: Values) -> None:
+    for step in plan.steps:
+        for name in step.function.output_names if step.raw is not None else ():
+            if name not in values:
+                values[name] = step.function.pick(values[step.raw], name)
 
 
 def _plan(
@@ -246,12 +254,12 @@ def _assemble(  # noqa: PLR0913  it is what the caller found out
             computed.append(store)
         else:
             outputs = tuple(name for name in function.output_names if name not in given)
+            computed.extend(outputs)
             if function.output_name in taken:
                 # What is asked for whole need not have parts.
                 raw = function.output_name
                 outputs = tuple(name for name in outputs if name in taken)
                 computed.append(raw)
-            computed.extend(outputs)
         steps.append(_step(function, keys, store, outputs, raw))
     fetch = targets[0] if len(targets) == 1 and not several else None
     return RunPlan(

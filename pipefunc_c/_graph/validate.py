@@ -116,7 +116,7 @@ def check_defaults(graph: FunctionGraph) -> None:
                     f"cannot tell whether the functions have the same default for {name!r}: comparing "
                     f"{short_repr(known)} and {short_repr(value)} failed; the first is used"
                 )
-                warnings.warn(message, UserWarning, stacklevel=2)
+                warnings.warn(message, UserWarning, stacklevel=5)
                 continue
             if not same:
                 message = (

@@ -29,6 +29,7 @@ cdef class Cells:
     cdef cnp.dtype slab_dtype
     cdef tuple slab_shape
     cdef list blocks                     # lists of BLOCK objects each, or None
+    cdef readonly str wanted             # the region that the home is asked for
     cdef bint grows                      # whether regions may be added on demand
     cdef public object read_error, read_object
 

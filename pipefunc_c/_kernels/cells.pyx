@@ -326,7 +326,11 @@ cdef class Cells:
     cdef bint need_complex(self) except -1:
         """Tell whether there is memory for complex numbers; take it where that is allowed."""
         if self.complex_bytes == NULL and self.grows:
-            region = self._allocate(16 * self.size)
+            self.wanted = "complex"
+            try:
+                region = self._allocate(16 * self.size)
+            except OperationError:      # only the process that made the home appends to it
+                return False
             # Another thread may have run meanwhile and made it.
             if self.complex_bytes == NULL:
                 self.complex_region, self.complex_bytes = region, cnp.PyArray_BYTES(region)
@@ -368,6 +372,7 @@ cdef class Cells:
         if any(each < 0 for each in size):
             raise InvalidValueError(f"the shape {size!r} has a negative size")
         itemsize = fixed.itemsize * int(np.prod(size, dtype=np.int64))
+        self.wanted = "slab"
         region = self._allocate(itemsize * self.size)
         if self.slab_bytes != NULL:
             raise InvalidValueError(f"the layout is fixed already: {self.layout!r}")

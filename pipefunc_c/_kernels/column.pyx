@@ -8,7 +8,9 @@ from pipefunc_c._kernels.tags cimport (
     TAG_COMPLEX,
     TAG_COMPLEX64,
     TAG_COUNT,
+    TAG_ERROR,
     TAG_MISSING,
+    TAG_OBJECT,
     tag_dtype,
 )
 
@@ -116,6 +118,22 @@ cdef class Column(Cells):
         rows = shown(self.slab_region)[: self.slab_itemsize * self.size].view(self.slab_dtype)
         return rows.reshape((self.size, *self.slab_shape))
 
+    def __reduce__(self):
+        """Pickle the elements; the copy lives in memory of its own process."""
+        tags = np.array(self.tags)
+        kept = [(index, *self._kept(index)) for index in np.flatnonzero(tags >= TAG_OBJECT).tolist()]
+        tags[tags >= TAG_OBJECT] = TAG_MISSING
+        arrays = None
+        if self.layout is not None:
+            arrays = self.slab_region[: self.slab_itemsize * self.size].view(self.slab_dtype)
+            arrays = arrays.reshape((self.size, *self.slab_shape))
+        return _restore_column, (self.size, tags, np.array(self.cells), self.complexes, arrays, kept)
+
+    def _kept(self, index):
+        if self.tag(index) == TAG_ERROR:
+            return self.load_error(index)
+        return self.load(index), -1
+
     def copy_range(self, start, tags, cells, complexes=None, arrays=None):
         """Write packed elements, tags last; objects are left to ``read_object``.
 
@@ -184,3 +202,16 @@ cdef class Column(Cells):
 cdef object shown(region):
     """Give a view of a region that cannot be made writable."""
     return np.frombuffer(memoryview(region).toreadonly(), dtype=np.uint8)
+
+
+def _restore_column(size, tags, cells, complexes, arrays, kept):
+    column = Column(size)
+    column.copy_range(0, tags, cells, complexes, arrays)
+    if arrays is not None and column.layout is None:
+        column.fix_layout(arrays.dtype, arrays.shape[1:])
+    for index, value, number in kept:
+        if number < 0:
+            column.store(index, value)
+        else:
+            column.store_error(index, value, number)
+    return column

@@ -102,8 +102,8 @@ cdef int fetch_column(Slot* slot, Column column) except -1:
 
 cdef object index_of(Source source, Py_ssize_t* position):
     """Build what ``value[...]`` is indexed with."""
-    if len(source.axes) == 1 and source.axes[0] is not None:
-        return position[<Py_ssize_t>source.axes[0]]
+    if len(source.axes) == 1:  # also right for what takes no tuple, such as a list
+        return slice(None) if source.axes[0] is None else position[<Py_ssize_t>source.axes[0]]
     return tuple([slice(None) if axis is None else position[<Py_ssize_t>axis] for axis in source.axes])
 
 

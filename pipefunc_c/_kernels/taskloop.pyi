@@ -7,6 +7,10 @@ from typing_extensions import Buffer
 from pipefunc_c._kernels.column import Column
 from pipefunc_c._kernels.source import Source
 
+class FailedValue:
+    error: Exception
+    def __init__(self, error: Exception) -> None: ...
+
 class InputIsError(Exception): ...
 
 class TaskLoop:

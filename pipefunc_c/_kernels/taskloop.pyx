@@ -69,6 +69,21 @@ cdef double SLOW_ELEMENT_SECONDS = 1e-6
 cdef int MAX_STRIDE = 32
 
 
+class FailedValue:
+    """Returned by ``invoke`` in the place of one value that could not be had.
+
+    Parameters
+    ----------
+    error : Exception
+        What went wrong; it is stored as the error of this output only.
+    """
+
+    __slots__ = ("error",)
+
+    def __init__(self, error):
+        self.error = error
+
+
 class InputIsError(Exception):
     """Raised by ``invoke`` for an element that must not be computed because an input of it is an error."""
 
@@ -379,6 +394,11 @@ cdef class TaskLoop:
                     <Column>PyTuple_GET_ITEM(self.columns, k), index, PyTuple_GET_ITEM(result, k)
                 )
             return 0
+        if PyTuple_CheckExact(result):
+            raise OutOfBoundsError(
+                f"the function returned {PyTuple_GET_SIZE(result)} values for {n_columns} outputs",
+                hint="return one value per output name",
+            )
         # All are picked before one is stored. Not result[k]: that would skip the check of the bounds.
         values = [PyObject_GetItem(result, k) for k in range(n_columns)]
         return self.store_values(frame, index, values)
@@ -386,8 +406,14 @@ cdef class TaskLoop:
     cdef int store_values(self, Frame frame, Py_ssize_t index, values) except -1:
         if len(values) != len(self.columns):
             raise InvalidValueError(f"{len(values)} values for {len(self.columns)} columns")
+        failed = False
         for column, value in zip(self.columns, values):
-            frame.nbytes += store_element(<Column>column, index, <PyObject*>value)
+            if type(value) is FailedValue:
+                (<Column>column).store_error_value(index, value.error, self.traceback_number(value.error))
+                failed = True
+            else:
+                frame.nbytes += store_element(<Column>column, index, <PyObject*>value)
+        frame.failed += failed
         return 0
 
     cdef int call_general(self, Frame frame, Py_ssize_t index) except -1:
@@ -406,6 +432,12 @@ cdef class TaskLoop:
         frame.failed += 1
         return 0
 
+    cdef object traceback_number(self, error):
+        number = 0 if self.intern_traceback is None else self.intern_traceback(error)
+        # A traceback holds the frames, and they hold the arguments.
+        error.__traceback__ = None
+        return number
+
     cdef int fail(self, Frame frame, error) except -1:
         cdef Py_ssize_t index = frame.reached
         cdef long long number
@@ -415,9 +447,7 @@ cdef class TaskLoop:
             for column in self.columns:
                 (<Column>column).take(index)
             raise error
-        number = 0 if self.intern_traceback is None else self.intern_traceback(error)
-        # A traceback holds the frames, and they hold the arguments.
-        error.__traceback__ = None
+        number = self.traceback_number(error)
         for column in self.columns:
             (<Column>column).store_error_value(index, error, number)
         frame.failed += 1

@@ -170,8 +170,11 @@ class Pipeline(EditablePipeline):
 
         Parameters
         ----------
-        inputs, run_folder, internal_shapes, output_names, parallel, executor, chunksizes, storage, \
-        fixed_indices, auto_subpipeline, show_progress, return_results, error_handling, scheduling_strategy
+        inputs, run_folder, internal_shapes, output_names
+            As for `pipefunc_c.map.run_map`.
+        parallel, executor, chunksizes, storage, fixed_indices, auto_subpipeline
+            As for `pipefunc_c.map.run_map`.
+        show_progress, return_results, error_handling, scheduling_strategy
             As for `pipefunc_c.map.run_map`.
 
         Returns

@@ -225,6 +225,9 @@ class StorageBase(ABC):
     def dump_in_subprocess(self) -> bool:
         """Tell whether another process may dump."""
 
+    def persist(self) -> None:  # noqa: B027  most storages have nothing to do
+        """Write what is only in memory below the folder; without a folder there is nothing to do."""
+
     def __repr__(self) -> str:
         """Name the class and the shapes."""
         internal = f", internal_shape={self._internal_shape!r}" if self._internal_shape else ""

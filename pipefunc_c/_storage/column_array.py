@@ -79,7 +79,10 @@ class ColumnArray(StorageBase):
         """Store a value at a key over the external axes; a slice stores it in every cell."""
         normal = self.normalize_key(key, for_dump=True)
         for index in self._linear_indices(normal, self.resolved_shape).flat:
-            self.column.store(int(index), value)
+            self._store(int(index), value)
+
+    def _store(self, index: int, value: Any) -> None:
+        self.column.store(index, value)
 
     @staticmethod
     def _linear_indices(key: tuple[int | slice, ...], shape: tuple[int, ...]) -> npt.NDArray[np.int64]:
@@ -104,10 +107,15 @@ class ColumnArray(StorageBase):
         if not any(isinstance(k, slice) for k in external):
             linear = int(self._linear_indices(external, self.resolved_shape))
             value = self.column.load(linear, np.ma.masked)
+            if value is np.ma.masked and any(isinstance(k, slice) for k in internal):
+                nothing = np.empty(self.resolved_internal_shape, dtype=object)
+                return np.ma.MaskedArray(nothing, mask=True)[internal]
             if not internal or value is np.ma.masked:
                 return value
-            element: Any = self._element_array(value, linear)[internal]
-            return element if not isinstance(element, np.ndarray) else _object_array(element)
+            array = self._element_array(value, linear)
+            if any(isinstance(k, slice) for k in internal):
+                return _object_array(array, len(internal))[internal]
+            return array[internal]
         if not internal:
             indices = self._linear_indices(external, self.resolved_shape)
             return self._masked(indices)

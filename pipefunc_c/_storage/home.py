@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 Buffer: TypeAlias = npt.NDArray[np.uint8]
 
+_SMALL, _SEGMENT, _ALIGNMENT = 64 << 10, 1 << 20, 64  # bytes
 # Where Python allows it, a mapping holds no descriptor of its own (Python 3.13).
 _MAP_OPTIONS: dict[str, Any] = {"trackfd": False} if sys.version_info >= (3, 13) else {}
 
@@ -104,8 +105,8 @@ class SharedHome:
 
     Notes
     -----
-    Before Python 3.13 each living region holds one file descriptor beside that of the home. Not made for
-    calls of `allocate` from several threads at once.
+    Small regions share a segment, so that thousands of them need few mappings: before Python 3.13 each
+    living mapping holds a file descriptor. Not made for calls of `allocate` from several threads at once.
 
     Examples
     --------
@@ -130,6 +131,10 @@ class SharedHome:
         self._available = available
         self._owner = os.getpid()
         self._size = 0
+        self._segment: mmap.mmap | None = None  # of small regions, with its place and how much is taken
+        self._segment_offset = self._segment_used = 0
+        self._attached: dict[int, mmap.mmap] = {}
+        self.last_offset = 0
         self._descriptor = create_shared_file(name, portable=portable)
 
     def allocate(self, nbytes: int) -> Buffer:
@@ -145,7 +150,7 @@ class SharedHome:
         Returns
         -------
         numpy.ndarray
-            uint8 of shape (nbytes,), page-aligned.
+            uint8 of shape (nbytes,), aligned to 64 bytes; ``last_offset`` is then its place in the file.
 
         Raises
         ------
@@ -167,24 +172,86 @@ class SharedHome:
             raise OperationError(message, hint="Allocate before the fork, or send the result in a message.")
         if nbytes == 0:
             return np.zeros(0, np.uint8)  # there is no empty mapping
+        if nbytes <= _SMALL:
+            return self._allocate_small(nbytes)
         pages = -(-nbytes // mmap.ALLOCATIONGRANULARITY) * mmap.ALLOCATIONGRANULARITY
-        free, limit = self._available()
-        if pages > free:
-            message = (
-                f"need {bytes_text(pages)} of shared memory, but only {bytes_text(free)} are free: {limit}"
-            )
-            raise OutOfMemoryError(
-                message, detail=(pages, free), hint="Run with fewer elements or more memory."
-            )
+        self._check_free(pages)
         reserve(self._descriptor, self._size, pages, portable=self._portable)
-        try:
-            region = mmap.mmap(self._descriptor, pages, offset=self._size, **_MAP_OPTIONS)
-        except OSError as error:
-            os.ftruncate(self._descriptor, self._size)
-            message = f"cannot map {bytes_text(pages)} of shared memory: {error.strerror}"
-            raise OutOfMemoryError(message, detail=pages) from error
+        region = self._map(self._size, pages)
+        self.last_offset = self._size
         self._size += pages
         return np.frombuffer(region, np.uint8, nbytes)
+
+    def _allocate_small(self, nbytes: int) -> Buffer:
+        room = -(-nbytes // _ALIGNMENT) * _ALIGNMENT
+        self._check_free(room)
+        if self._segment is None or self._segment_used + room > _SEGMENT:
+            # At a multiple of its size, so that whoever attaches a region finds its segment.
+            begin = -(-self._size // _SEGMENT) * _SEGMENT
+            os.ftruncate(self._descriptor, begin + _SEGMENT)
+            self._segment = self._map(begin, _SEGMENT)
+            self._segment_offset, self._segment_used = begin, 0
+            self._size = begin + _SEGMENT
+        self.last_offset = self._segment_offset + self._segment_used
+        reserve(self._descriptor, self.last_offset, room, portable=self._portable)
+        self._segment_used += room
+        return np.frombuffer(self._segment, np.uint8, nbytes, self.last_offset - self._segment_offset)
+
+    def _check_free(self, nbytes: int) -> None:
+        free, limit = self._available()
+        if nbytes > free:
+            message = (
+                f"need {bytes_text(nbytes)} of shared memory, but only {bytes_text(free)} are free: {limit}"
+            )
+            raise OutOfMemoryError(
+                message, detail=(nbytes, free), hint="Run with fewer elements or more memory."
+            )
+
+    def _map(self, offset: int, nbytes: int) -> mmap.mmap:
+        try:
+            return mmap.mmap(self._descriptor, nbytes, offset=offset, **_MAP_OPTIONS)
+        except OSError as error:
+            os.ftruncate(self._descriptor, self._size)
+            message = f"cannot map {bytes_text(nbytes)} of shared memory: {error.strerror}"
+            raise OutOfMemoryError(message, detail=nbytes) from error
+
+    def attach(self, offset: int, nbytes: int) -> Buffer:
+        """Give a region that another process allocated; this one must have inherited the file.
+
+        Parameters
+        ----------
+        offset
+            The ``last_offset`` of the region.
+        nbytes
+            Its size, in bytes.
+
+        Returns
+        -------
+        numpy.ndarray
+            uint8 of shape (nbytes,): the same memory.
+
+        Raises
+        ------
+        OperationError
+            If the home is closed.
+
+        """
+        if self._descriptor < 0:
+            raise _closed_error()
+        if nbytes == 0:
+            return np.zeros(0, np.uint8)
+        step = _SEGMENT if nbytes <= _SMALL else mmap.ALLOCATIONGRANULARITY
+        begin = offset - offset % step
+        end = begin + _SEGMENT if nbytes <= _SMALL else offset + nbytes
+        mapping = self._attached.get(begin)
+        if mapping is None or len(mapping) < end - begin:
+            mapping = self._attached[begin] = self._map(begin, end - begin)
+        return np.frombuffer(mapping, np.uint8, nbytes, offset - begin)
+
+    @property
+    def descriptor(self) -> int:
+        """The file descriptor of the shared file; negative once closed."""
+        return self._descriptor
 
     def close(self) -> None:
         """Close the file in this process; regions stay valid until their last view is collected.
@@ -193,6 +260,8 @@ class SharedHome:
         """
         # A descriptor is a process's own number, so a fork needs no care; only never close one twice.
         descriptor, self._descriptor = self._descriptor, -1
+        self._segment = None
+        self._attached = {}
         if descriptor >= 0:
             os.close(descriptor)
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from pipefunc_c._kernels.column import Column
+from pipefunc_c._kernels.column import OBJECT, Column
 from pipefunc_c._storage.base import register_storage
 from pipefunc_c._storage.column_array import ColumnArray
 from pipefunc_c._storage.home import SharedHome
+from pipefunc_c._storage.object_heap import ObjectHeap
 
 
 class MemoryArray(ColumnArray):
@@ -52,8 +53,26 @@ class SharedArray(ColumnArray):
 
     storage_id: ClassVar[str] = "shared_array"
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._heap: ObjectHeap | None = None
+        super().__init__(*args, **kwargs)
+        if "?" not in self.shape:
+            _ = self.column  # made now: a process that is forked later must find it
+
     def _make_column(self, size: int) -> Column:
-        return Column(size, SharedHome())
+        column = Column(size, SharedHome())
+        self._heap = ObjectHeap(size)
+        column.read_object = self._heap.get
+        return column
+
+    def _store(self, index: int, value: Any) -> None:
+        self.column.store(index, value)
+        if self._heap is not None and self.column.tag(index) == OBJECT:
+            self._heap.put(index, value)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out the shared memory: the copy holds its elements privately."""
+        return {**self.__dict__, "_heap": None}
 
     @property
     def dump_in_subprocess(self) -> bool:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from pipefunc_c._spec.shapes import MapShapes, array_shape, map_shapes
 from pipefunc_c._storage.base import StorageBase, storage_class
 from pipefunc_c._storage.memory import MemoryArray
 from pipefunc_c.exceptions import InputError
+from pipefunc_c.map._failures import is_error
 from pipefunc_c.map._fixed import check_fixed_indices
 from pipefunc_c.map._scheduler import Scheduler
 from pipefunc_c.map._stage import Stage
@@ -46,6 +49,7 @@ class Plan:
         self.options = options
         self.error_handling = options.error_handling
         self.fixed_indices = options.fixed_indices
+        self.given = frozenset(inputs)
         self.values = _complete_inputs(graph, inputs)
         self.stores: dict[str, StorageBase] = {}
         self.stages: list[Stage] = []
@@ -54,10 +58,10 @@ class Plan:
             check_fixed_indices(options.fixed_indices, graph.functions)
         options.chunksize_of(graph.functions)
         self._check_internal_shapes()
-        shapes = self._infer_shapes()
+        self._shapes = self._infer_shapes()
         storage_ids = options.storage_of(graph.functions)
         for func in graph.functions:
-            self._add_stage(func, shapes, storage_class(storage_ids[func]))
+            self._add_stage(func, self._shapes, storage_class(storage_ids[func]))
 
     def make_scheduler(self) -> Scheduler:
         """Make a scheduler of the stages: by generations, or with "eager" by what each stage needs."""
@@ -135,8 +139,14 @@ class Plan:
         return not self._stage_of[name].is_mapped
 
     def single_value(self, name: str) -> Any:
-        """Give the output of a single call."""
-        return self.stores[name].get_from_index(0)
+        """Give the output of a single call; in the place of an array that failed, one of its errors."""
+        value = self.stores[name].get_from_index(0)
+        if is_error(value) and name in self._shapes.shapes:
+            shape = tuple(1 if size == "?" else size for size in self._shapes.shapes[name])
+            errors = np.empty(shape, dtype=object)
+            errors[...] = value
+            return errors
+        return value
 
     def may_hold_errors(self, name: str) -> bool:
         """Tell whether an argument may contain errors of an earlier stage."""
@@ -153,11 +163,10 @@ def _complete_inputs(graph: FunctionGraph, inputs: Mapping[str, Any]) -> dict[st
         )
     defaults = {name: value for name, value in graph.defaults.items() if name in roots}
     values = {**defaults, **inputs}
-    optional = {name for func in graph.functions for name in func.factory_defaults}
+    optional = {name for func in graph.functions for name in func.own_defaults}
     missing = sorted(roots - values.keys() - optional)
     if missing:
         raise InputError(
             f"missing inputs: {', '.join(map(repr, missing))}", hint=f"the pipeline takes {sorted(roots)}"
         )
-    # A default that the callable makes anew stays with the callable.
-    return {name: value for name, value in values.items() if name in inputs or name not in optional}
+    return values

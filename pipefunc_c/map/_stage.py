@@ -11,7 +11,7 @@ import numpy as np
 from pipefunc_c._function.failure import record_failure
 from pipefunc_c._kernels.column import ARRAY, ERROR, MISSING, OBJECT, Column
 from pipefunc_c._kernels.source import Source, constant, elements, slices
-from pipefunc_c._kernels.taskloop import InputIsError, TaskLoop
+from pipefunc_c._kernels.taskloop import FailedValue, InputIsError, TaskLoop
 from pipefunc_c._storage.column_array import ColumnArray
 from pipefunc_c.exceptions import OutOfMemoryError
 from pipefunc_c.map._failures import PROPAGATED, TracebackTable, error_info, snapshot, user_frames
@@ -126,6 +126,8 @@ class Stage:
                 sources[native] = constant(func.bound[name])
             elif name in axes:
                 sources[native] = self._mapped_source(name, axes[name])
+            elif name in func.own_defaults and name not in plan.given and name not in plan.stores:
+                continue
             elif name in plan.values:
                 sources[native] = constant(plan.values[name])
             elif name in plan.stores:
@@ -165,13 +167,14 @@ class Stage:
             raise
         self.failed += self.loop.failed
         if self._layout_is_open:
-            self._fix_layouts(lease.start)
+            self._fix_layouts(lease.start, reached)
         self._dump(lease.start, reached)
         return reached
 
     def _invoke(self, checked: bool, _index: int, kwargs: dict[str, Any]) -> list[Any]:
         """Call the function the general way: hooks, debug lines and pickers."""
         func = self.func
+        self._in_hook = False
         if checked and any(error_info(value) is not None for value in kwargs.values()):
             raise InputIsError
         positional, keywords = func.split_arguments(kwargs)
@@ -182,12 +185,25 @@ class Stage:
             self._in_hook = False
         if isinstance(func.output_name, str) and not self.is_mapped:
             return [result]
-        return [func.pick(result, name) for name in func.output_names]
+        return [self._pick(result, name) for name in func.output_names]
 
-    def _fix_layouts(self, index: int) -> None:
-        """Lay arrays out in a slab, after the first of them; one that does not fit stays an object."""
-        self._layout_is_open = False
+    def _pick(self, result: Any, name: str) -> Any:
+        try:
+            return self.func.pick(result, name)
+        except Exception as error:
+            if self.plan.error_handling == "raise":
+                raise
+            return FailedValue(error)
+
+    def _fix_layouts(self, start: int, stop: int) -> None:
+        """Lay arrays out in a slab, as the first of them says; one that does not fit stays an object."""
         for column in self.columns:
+            tags = column.tags[start:stop]
+            present = np.flatnonzero((tags != MISSING) & (tags != ERROR))
+            if not len(present):
+                continue
+            self._layout_is_open = False
+            index = start + int(present[0])
             first = column.load(index) if column.tag(index) == OBJECT else None
             if type(first) is not np.ndarray or first.dtype.kind not in "biufc" or not first.dtype.isnative:
                 continue

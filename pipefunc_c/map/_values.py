@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pipefunc_c._kernels.column import ERROR
 from pipefunc_c._storage.column_array import ColumnArray
 from pipefunc_c.exceptions import InvalidTypeError
 
@@ -59,6 +60,11 @@ def _typed(
     return converted
 
 
+def _wants_masked(func: PipeFunc[..., Any], name: str) -> bool:
+    annotation = func.parameter_annotations.get(name)
+    return np.ma.MaskedArray in (annotation, typing.get_origin(annotation))
+
+
 def whole_array(store: StorageBase, func: PipeFunc[..., Any], name: str) -> Any:
     """Give a whole output: the value of a single call, or the array of a map.
 
@@ -84,20 +90,35 @@ def whole_array(store: StorageBase, func: PipeFunc[..., Any], name: str) -> Any:
     """
     if store.rank == 0 and not store.internal_shape:
         return store.get_from_index(0)
+    if isinstance(store, ColumnArray) and store.column.count(ERROR):
+        return store.objects()  # the errors in it are found there; the function is not called
     annotation = func.parameter_annotations.get(name)
     dtype = _numeric_dtype(annotation)
     if dtype is not None:
         return _typed(store, func, name, dtype)
-    masked = annotation is np.ma.MaskedArray or typing.get_origin(annotation) is np.ma.MaskedArray
+    masked = _wants_masked(func, name)
     if isinstance(store, ColumnArray) and not masked and store.is_complete():
         return store.objects()
     array = store.to_array()
     return array if masked or np.ma.is_masked(array) else np.ma.getdata(array)
 
 
+class _MaskedSlices:
+    """Give slices of an array that has missing elements; a slice without any is a plain array."""
+
+    def __init__(self, array: np.ma.MaskedArray[Any, Any]) -> None:
+        self._array = array
+
+    def __getitem__(self, key: Any) -> Any:
+        item = self._array[key].copy()
+        return item if np.ma.is_masked(item) else np.ma.getdata(item)
+
+
 def sliced_array(store: StorageBase, func: PipeFunc[..., Any], name: str) -> tuple[Any, bool]:
-    """Give what ``:`` slices are taken of, and whether each must be a copy so that it may be written to."""
+    """Give what ``:`` slices are taken of, and whether each must be copied so that it may be written to."""
     array = whole_array(store, func, name)
+    if np.ma.is_masked(array) and not _wants_masked(func, name):
+        return _MaskedSlices(array), False
     return array, bool(isinstance(array, np.ndarray) and array.flags.writeable)
 
 

@@ -10,6 +10,7 @@ import math
 import pickle
 import time
 from typing import NamedTuple
+from unittest.mock import MagicMock
 
 import cloudpickle
 import numpy as np
@@ -118,6 +119,19 @@ def test_calls_under_other_names(func, kwargs, result):
     given = {renames[name]: value for name, value in kwargs.items()}
     assert function(**given) == result
     assert function(scope={name.partition(".")[2]: value for name, value in given.items()}) == result
+
+
+def test_a_parameter_may_be_called_self():
+    def f(self, args):
+        return self, args
+
+    assert PipeFunc(f, "y")(self=1, args=2) == (1, 2)
+    assert PipeFunc(f, "y", renames={"args": "kwargs"})(self=1, kwargs=2) == (1, 2)
+
+
+def test_a_missing_positional_only_argument_is_an_error_of_the_call():
+    with pytest.raises(TypeError, match="'a'"):
+        PipeFunc(positional_only, "y", print_error=False)(b=1)
 
 
 def test_keyword_only_parameters_may_be_given_by_position():
@@ -230,7 +244,7 @@ def test_results_without_that_many_outputs(result, error):
 
 def test_names_and_texts():
     function = PipeFunc(add, ("x", "s.y"), renames={"a": "z"})
-    assert str(function) == "add(z, b) → x, s.y"
+    assert str(function) == "add(...) → x, s.y"
     assert repr(function) == "PipeFunc(add)"
     assert function.__name__ == "add"
     assert function.__doc__ == "Add."
@@ -353,6 +367,16 @@ def test_how_to_call_per_element(func, n_positional):
     assert function.call_target(*positional, **keywords) == func(*arguments.values())
 
 
+def test_a_callable_in_the_place_of_another_gets_its_arguments_by_name():
+    function = PipeFunc(add, "y")
+    function.func = lambda b, a: (a, b)
+    assert function.n_positional == 0
+    assert function(a=1, b=2) == function(1, 2) == (1, 2)
+    function.func = mock = MagicMock(return_value=3)
+    assert function(a=1, b=2) == 3
+    mock.assert_called_once_with(a=1, b=2)
+
+
 def test_the_target_follows_the_callable():
     function = PipeFunc(add, "y")
     function.func = Scaler(2)
@@ -445,7 +469,6 @@ def test_updates_count_as_changes_of_the_revision():
     function.revision = revision = Revision()
     function.update_defaults({"b": 3})
     function.update_renames({"b": "c"})
-    function.update_bound({"c": 1}) if not function.binding.native_defaults else None
     function.update_scope("s", inputs={"a"})
     function.update_mapspec_axes({"i": "j", "unknown": "k"})
     assert str(function.mapspec) == "s.a[j] -> y[j]"

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 from kernels.values import SCALARS, identical
 from storage.machine import STORABLE, storage_machine
@@ -43,7 +44,12 @@ class StorageConformance:
     @pytest.mark.timeout(60)
     def test_it_agrees_with_a_dict_whatever_is_done_to_it(self, make: Make) -> None:
         limits = settings(
-            max_examples=60, stateful_step_count=12, deadline=None, suppress_health_check=list(HealthCheck)
+            max_examples=100,
+            stateful_step_count=12,
+            deadline=None,
+            phases=(Phase.generate, Phase.shrink),
+            report_multiple_bugs=False,
+            suppress_health_check=list(HealthCheck),
         )
         run_state_machine_as_test(storage_machine(make), settings=limits)
 
@@ -114,7 +120,9 @@ class StorageConformance:
         assert storage.mask.dtype == bool
         assert storage.to_array().filled("-").tolist() == [["-", "a", "-"], [2.5, "-", "-"]]
 
-    @pytest.mark.parametrize("name", [name for name, value in SCALARS.items() if any(value is v for v in STORABLE)])
+    @pytest.mark.parametrize(
+        "name", [name for name, value in SCALARS.items() if any(value is v for v in STORABLE)]
+    )
     def test_every_kind_of_value_comes_back_as_it_was(self, make: Make, name: str) -> None:
         storage = make((1,))
         storage.dump((0,), SCALARS[name])
@@ -123,7 +131,20 @@ class StorageConformance:
             assert identical(value, SCALARS[name])
 
     def test_types_may_be_mixed(self, make: Make) -> None:
-        values = [1, 1.0, True, None, np.float64(1), "1", np.int8(1), 1 + 0j, [1], np.ones(1), np.True_, 2**70]
+        values = [
+            1,
+            1.0,
+            True,
+            None,
+            np.float64(1),
+            "1",
+            np.int8(1),
+            1 + 0j,
+            [1],
+            np.ones(1),
+            np.True_,
+            2**70,
+        ]
         storage = make((len(values),))
         for k, value in enumerate(values):
             storage.dump((k,), value)
@@ -171,20 +192,18 @@ class StorageConformance:
     def test_what_it_gives_is_a_copy(self, make: Make) -> None:
         storage = make((2,), (2,), (True, False))
         storage.dump((0,), [1, 2])
-        for given in (storage.to_array(), storage[:, :], storage[0, :], storage.to_array(splat_internal=False)):
-            try:
+        parts = (storage.to_array(), storage[:, :], storage[0, :], storage.to_array(splat_internal=False))
+        for given in (*parts, np.ma.getdata(storage.mask)):
+            with contextlib.suppress(ValueError):  # read-only will do as well
                 given[...] = 99
-            except ValueError as error:
-                assert "read-only" in str(error)
-        try:
-            np.ma.getdata(storage.mask)[...] = True
-        except ValueError as error:
-            assert "read-only" in str(error)
         assert storage.to_array().tolist() == [[1, 2], [None, None]]
+        assert storage.mask_linear() == [False, True]
 
     # -- internal axes -------------------------------------------------------------------------------
 
-    @pytest.mark.parametrize("value", [[[1, 2, 3], [4, 5, 6]], np.arange(1, 7).reshape(2, 3)], ids=["list", "array"])
+    @pytest.mark.parametrize(
+        "value", [[[1, 2, 3], [4, 5, 6]], np.arange(1, 7).reshape(2, 3)], ids=["list", "array"]
+    )
     def test_internal_axes_by_hand(self, make: Make, value: Any) -> None:
         storage = make((2,), (2, 3), (False, True, False))
         storage.dump((1,), value)
@@ -213,9 +232,13 @@ class StorageConformance:
     def test_an_element_of_another_internal_shape_is_refused(self, make: Make) -> None:
         storage = make((2,), (3,), (True, False))
         storage.dump((0,), [1, 2, 3])
-        with pytest.raises(ValueError, match=r"1.*\(2,\).*\(3,\)"):
+
+        def dump_and_read() -> None:  # it may be seen at either
             storage.dump((1,), [1, 2])
             storage.to_array()
+
+        with pytest.raises(ValueError, match=r"1.*\(2,\).*\(3,\)"):
+            dump_and_read()
 
     # -- refusals ------------------------------------------------------------------------------------
 
@@ -245,7 +268,9 @@ class StorageConformance:
         with pytest.raises(IndexError, match=r"0"):
             storage[0]
 
-    @pytest.mark.parametrize(("key", "bad", "size"), [((2, 0), 2, 2), ((0, 3), 3, 3), ((-3, 0), -3, 2), ((0, -4), -4, 3)])
+    @pytest.mark.parametrize(
+        ("key", "bad", "size"), [((2, 0), 2, 2), ((0, 3), 3, 3), ((-3, 0), -3, 2), ((0, -4), -4, 3)]
+    )
     def test_an_index_out_of_bounds(self, make: Make, key: tuple[int, int], bad: int, size: int) -> None:
         storage = make((2, 3))
         for use in (lambda: storage[key], lambda: storage.dump(key, 1)):

@@ -16,7 +16,10 @@ class ReferenceStorage:
     """Values by external index in a dict; every answer by walking over all indices."""
 
     def __init__(
-        self, shape: tuple[int, ...], internal_shape: tuple[int, ...] = (), mask: tuple[bool, ...] | None = None
+        self,
+        shape: tuple[int, ...],
+        internal_shape: tuple[int, ...] = (),
+        mask: tuple[bool, ...] | None = None,
     ) -> None:
         self.shape = shape
         self.internal_shape = internal_shape

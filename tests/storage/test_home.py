@@ -18,6 +18,7 @@ from pipefunc_c._storage.home import PrivateHome, SharedHome
 from pipefunc_c.exceptions import InvalidTypeError, InvalidValueError, OperationError, OutOfMemoryError
 
 PAGE = mmap.ALLOCATIONGRANULARITY
+BIG = 32 * PAGE  # a region with a mapping of its own
 
 pytestmark = [
     pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork"),
@@ -242,16 +243,16 @@ def test_nothing_in_a_folder(portable, end, tmp_path, monkeypatch):
 
 
 def test_limit_is_asked_for_before_anything_is_taken(portable):
-    home = SharedHome(portable=portable, available=lambda: (3 * PAGE, "the limit of this test"))
-    home.allocate(3 * PAGE)[:] = 1
+    home = SharedHome(portable=portable, available=lambda: (3 * BIG, "the limit of this test"))
+    home.allocate(3 * BIG)[:] = 1
     with pytest.raises(OutOfMemoryError) as caught:
-        home.allocate(3 * PAGE + 1)
+        home.allocate(3 * BIG + 1)
     assert isinstance(caught.value, MemoryError)
-    assert f"({4 * PAGE} bytes)" in str(caught.value)
-    assert f"({3 * PAGE} bytes) are free: the limit of this test" in str(caught.value)
-    assert caught.value.detail == (4 * PAGE, 3 * PAGE)
-    assert os.fstat(home._descriptor).st_size == 3 * PAGE
-    assert home.allocate(PAGE).shape == (PAGE,)
+    assert f"({3 * BIG + PAGE} bytes)" in str(caught.value)
+    assert f"({3 * BIG} bytes) are free: the limit of this test" in str(caught.value)
+    assert caught.value.detail == (3 * BIG + PAGE, 3 * BIG)
+    assert os.fstat(home._descriptor).st_size == 3 * BIG
+    assert home.allocate(BIG).shape == (BIG,)
     home.close()
 
 
@@ -259,15 +260,44 @@ def test_limit_is_asked_for_before_anything_is_taken(portable):
     "limit", ["RLIMIT_FSIZE", "RLIMIT_AS"], ids=["no room in the file", "no room to map"]
 )
 def test_refusal_of_the_system(home, limit):
-    home.allocate(PAGE)
+    home.allocate(BIG)
 
     def allocate():
         resource.setrlimit(
-            getattr(resource, limit), (2 * PAGE, resource.getrlimit(getattr(resource, limit))[1])
+            getattr(resource, limit), (2 * BIG, resource.getrlimit(getattr(resource, limit))[1])
         )
         home._owner = os.getpid()
         with pytest.raises(OutOfMemoryError, match=r"4\.0 MiB"):
             home.allocate(4 << 20)
-        assert os.fstat(home._descriptor).st_size == PAGE
+        assert os.fstat(home._descriptor).st_size == BIG
 
     Child(allocate).join()
+
+
+@pytest.mark.parametrize("portable", [False, True], ids=["memfd", "temporary file"])
+@given(st.lists(st.integers(1, 200_000), min_size=1, max_size=12))
+def test_attached_regions_are_the_same_memory(portable, sizes) -> None:
+    home = SharedHome(portable=portable)
+    regions = []
+    for number, size in enumerate(sizes, start=1):
+        region = home.allocate(size)
+        region[:] = number
+        regions.append((home.last_offset, size, region))
+    for number, (offset, size, region) in enumerate(regions, start=1):
+        attached = home.attach(offset, size)
+        assert attached.shape == (size,)
+        assert (attached == number).all()
+        attached[-1] = 255
+        assert region[-1] == 255
+    home.close()
+    with pytest.raises(OperationError, match="closed"):
+        home.attach(0, 1)
+
+
+def test_thousands_of_small_regions_hold_few_descriptors() -> None:
+    home = SharedHome()
+    before = len(os.listdir("/proc/self/fd"))
+    regions = [home.allocate(100) for _ in range(5000)]
+    assert len(os.listdir("/proc/self/fd")) - before <= 2
+    assert len(regions) == 5000
+    home.close()

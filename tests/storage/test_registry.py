@@ -37,7 +37,9 @@ def test_registering_under_the_own_id_and_under_another():
     assert storage_registry["other_dict"] is storage_registry["another"] is OtherDictArray
 
 
-@pytest.mark.parametrize("thing", [int, DictArray(None, (1,)), None, "dict"], ids=["class", "instance", "None", "id"])
+@pytest.mark.parametrize(
+    "thing", [int, DictArray(None, (1,)), None, "dict"], ids=["class", "instance", "None", "id"]
+)
 def test_only_storage_classes_can_be_registered(thing):
     with pytest.raises(TypeError, match="StorageBase") as caught:
         register_storage(thing, "x")

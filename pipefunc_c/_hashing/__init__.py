@@ -1,0 +1,1 @@
+"""Hashing: what tells two versions of a function apart."""

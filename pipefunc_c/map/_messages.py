@@ -1,0 +1,79 @@
+"""The messages between the driver of a run and its workers; a lease is tens of bytes, whatever the sweep."""
+
+from __future__ import annotations
+
+import pickle
+import struct
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pipefunc_c.map._scheduler import Lease
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+STAGE, LEASE, END = 1, 2, 3
+_LEASE = struct.Struct("<BIIQQId")
+_REPORT = struct.Struct("<QQQdQ")
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a worker says when a lease is over.
+
+    Parameters
+    ----------
+    reached
+        First index that is not done; the one that failed, if there is an error.
+    failed
+        Elements whose error was stored.
+    seconds
+        Time that the lease took in the worker.
+    objects
+        Objects and errors of the lease, packed; empty if there are none.
+    error
+        What stopped the lease, pickled; empty if nothing did.
+    """
+
+    reached: int
+    failed: int
+    seconds: float
+    objects: Buffer = b""
+    error: Buffer = b""
+
+    def parts(self) -> tuple[Buffer, ...]:
+        """Give the parts of the message."""
+        n_objects, n_error = memoryview(self.objects).nbytes, memoryview(self.error).nbytes
+        header = _REPORT.pack(self.reached, self.failed, n_objects, self.seconds, n_error)
+        return header, self.objects, self.error
+
+    @classmethod
+    def read(cls, data: Buffer) -> Report:
+        """Read a message that ``parts`` made."""
+        view = memoryview(data)
+        reached, failed, n_objects, seconds, n_error = _REPORT.unpack_from(view)
+        begin = _REPORT.size
+        objects, error = view[begin : begin + n_objects], view[begin + n_objects :]
+        assert error.nbytes == n_error
+        return cls(reached, failed, seconds, bytes(objects), bytes(error))
+
+
+def write_lease(lease: Lease, seconds: float) -> bytes:
+    """Give the message that grants a lease."""
+    return _LEASE.pack(LEASE, lease.run, lease.stage, lease.start, lease.stop, lease.attempt, seconds)
+
+
+def read_lease(data: Buffer) -> tuple[Lease, float]:
+    """Read a message that ``write_lease`` made."""
+    _, run, stage, start, stop, attempt, seconds = _LEASE.unpack(data)
+    return Lease(run, stage, start, stop, attempt), seconds
+
+
+def write_stage(announcement: Any) -> bytes:
+    """Give the message that announces a stage or what became known of it."""
+    return bytes([STAGE]) + pickle.dumps(announcement, protocol=pickle.HIGHEST_PROTOCOL)
+
+
+def read_stage(data: Buffer) -> Any:
+    """Read a message that ``write_stage`` made."""
+    return pickle.loads(memoryview(data)[1:])

@@ -1,0 +1,111 @@
+"""Columns that worker processes share: which regions of the shared file belong to which column.
+
+The parent alone appends regions. Workers inherit the file and attach to regions that were announced to them.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pipefunc_c._kernels.column import Column
+
+if TYPE_CHECKING:
+    from pipefunc_c._storage.home import Buffer, SharedHome
+
+
+@dataclass(frozen=True)
+class ColumnRegions:
+    """Where the parts of a column are in the shared file; None for a part that does not exist yet."""
+
+    size: int
+    tags: int
+    cells: int
+    complexes: int | None = None
+    slab: int | None = None
+    layout: tuple[str, tuple[int, ...]] | None = None
+
+
+class OwnedColumn:
+    """Make a column in shared memory and know its regions.
+
+    Parameters
+    ----------
+    home
+        The shared file; this process must have made it.
+    size
+        Number of elements.
+
+    Attributes
+    ----------
+    column : Column
+        The column.
+    """
+
+    def __init__(self, home: SharedHome, size: int) -> None:
+        self._home = home
+        self._first: list[int] = []  # tags, cells
+        self._added: dict[str, int] = {}
+        self.column: Any = None
+        self.column = Column(size, self)
+
+    def allocate(self, nbytes: int) -> Buffer:
+        """Give the column a region; called by the column."""
+        region = self._home.allocate(nbytes)
+        if self.column is None:
+            self._first.append(self._home.last_offset)
+        else:
+            self._added[self.column.wanted] = self._home.last_offset
+        return region
+
+    def regions(self) -> ColumnRegions:
+        """Give the regions that exist now."""
+        layout = self.column.layout
+        described = None if layout is None else (layout[0].str, layout[1])
+        return ColumnRegions(
+            self.column.size,
+            self._first[0],
+            self._first[1],
+            self._added.get("complex"),
+            self._added.get("slab"),
+            described,
+        )
+
+
+class AttachedColumn:
+    """Attach to a column of the parent.
+
+    Parameters
+    ----------
+    home
+        The inherited shared file.
+    regions
+        Where the column is.
+
+    Attributes
+    ----------
+    column : Column
+        The column: the same memory. What has no region is kept as an object and sent to the parent.
+    """
+
+    def __init__(self, home: SharedHome, regions: ColumnRegions) -> None:
+        self._home = home
+        self._offsets: deque[int] = deque([regions.tags, regions.cells])
+        self.column: Any = Column(regions.size, self, grows=False)
+        self.update(regions)
+
+    def allocate(self, nbytes: int) -> Buffer:
+        """Give the column the region that was announced for it; called by the column."""
+        return self._home.attach(self._offsets.popleft(), nbytes)
+
+    def update(self, regions: ColumnRegions) -> None:
+        """Attach regions that were added since."""
+        if regions.complexes is not None and not self.column.has_complex:
+            self._offsets.append(regions.complexes)
+            self.column.add_complex()
+        if regions.slab is not None and regions.layout is not None and self.column.layout is None:
+            self._offsets.append(regions.slab)
+            self.column.fix_layout(np.dtype(regions.layout[0]), regions.layout[1])

@@ -1,0 +1,1 @@
+"""Worker processes and what they need; nothing in here knows of graphs or maps."""

@@ -1,0 +1,63 @@
+"""What a worker process has of its own: random streams, BLAS threads, the end of its parent."""
+
+from __future__ import annotations
+
+import os
+import random
+import sys
+from typing import Any
+
+from pipefunc_c._optional import require
+from pipefunc_c._platform import count_threads
+
+
+def available_cores() -> int:
+    """Count the cores that this process may use: its affinity, and what Slurm gave it."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    granted = os.environ.get("SLURM_CPUS_PER_TASK", "")
+    return max(1, min(cores, int(granted))) if granted.isdigit() and int(granted) else cores
+
+
+def may_fork() -> bool:
+    """Tell whether a fork is safe: one Python thread, and no threads but those of BLAS and OpenMP.
+
+    Such libraries see to their own threads after a fork; any other thread may hold a lock for ever.
+    """
+    if not hasattr(os, "fork") or sys.platform == "darwin":
+        return False
+    if len(sys._current_frames()) != 1:
+        return False
+    threads = count_threads()
+    return threads == 1 or threads - _library_threads() <= 1
+
+
+def _library_threads() -> int:
+    controller = require("threadpoolctl").ThreadpoolController()
+    return sum(max(int(each["num_threads"]) - 1, 0) for each in controller.info())
+
+
+def draw_seeds() -> dict[str, Any]:
+    """Draw from the legacy random states of this process what its workers are seeded with.
+
+    The states advance by one draw, so two maps never repeat a stream; a seeded script repeats all of them.
+    """
+    seeds: dict[str, Any] = {"random": random.getrandbits(64)}
+    numpy_random = sys.modules.get("numpy.random")
+    if numpy_random is not None:
+        seeds["numpy"] = int(numpy_random.randint(0, 2**63 - 1))
+    return seeds
+
+
+def seed_worker(seeds: dict[str, Any], worker: int) -> None:
+    """Seed the legacy random states of a worker, differently in each."""
+    random.seed(f"{seeds['random']}-{worker}")
+    # NumPy's is seeded at its import, from the system, where that comes later.
+    numpy_random = sys.modules.get("numpy.random")
+    if numpy_random is not None and "numpy" in seeds:
+        numpy_random.seed(numpy_random.SeedSequence([seeds["numpy"], worker]).generate_state(8))
+
+
+def cap_library_threads(n_workers: int) -> None:
+    """Leave each of the workers its share of the cores for BLAS and OpenMP."""
+    share = max(1, available_cores() // n_workers)
+    require("threadpoolctl").threadpool_limits(limits=share)

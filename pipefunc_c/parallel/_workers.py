@@ -1,0 +1,208 @@
+"""A group of worker processes of this one: started, listened to and ended together."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import selectors
+import signal
+import time
+import weakref
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from pipefunc_c._optional import require
+from pipefunc_c._platform import die_with
+from pipefunc_c.parallel._channel import Channel
+from pipefunc_c.parallel._environment import cap_library_threads, draw_seeds, seed_worker
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Serve = Callable[[Channel, int], None]
+
+GRACE_SECONDS = 0.5
+_groups: weakref.WeakSet[WorkerGroup] = weakref.WeakSet()
+
+
+@dataclass(frozen=True)
+class Message:
+    """A message of a worker."""
+
+    worker: int
+    data: bytearray
+
+
+@dataclass(frozen=True)
+class Death:
+    """The end of a worker that nobody asked for."""
+
+    worker: int
+    pid: int
+    exitcode: int | None
+
+    def __str__(self) -> str:
+        """Say how it ended, with the name of the signal."""
+        if self.exitcode is None:
+            return f"worker {self.worker} (pid {self.pid}) is gone"
+        if self.exitcode < 0:
+            with contextlib.suppress(ValueError):
+                name = signal.Signals(-self.exitcode).name
+                return f"worker {self.worker} (pid {self.pid}) was killed by {name}"
+        return f"worker {self.worker} (pid {self.pid}) ended with exit code {self.exitcode}"
+
+
+@dataclass
+class _Worker:
+    process: Any
+    channel: Channel
+    lost: bool = False
+
+
+@dataclass(eq=False)
+class WorkerGroup:
+    """Start worker processes by fork and exchange messages with them.
+
+    Parameters
+    ----------
+    serve
+        Runs in each worker, with its channel and its number; the worker ends when it returns.
+    n_workers
+        How many.
+
+    Notes
+    -----
+    A worker dies with this process, at once. Its random states are its own, and its BLAS threads a share of
+    the cores. No other child of this process inherits the means to talk to workers.
+    """
+
+    serve: Serve
+    n_workers: int
+    _workers: list[_Worker] = field(default_factory=list)
+    # One pipe per worker: who is told of its end is a property of the open pipe.
+    _alive: list[int] = field(default_factory=list)
+
+    def start(self) -> None:
+        """Fork the workers."""
+        context = require("multiprocessing").get_context("fork")
+        seeds = draw_seeds()
+        self._selector = selectors.DefaultSelector()
+        _groups.add(self)
+        # Objects that exist now are not looked at by the collector of a worker, so their pages stay shared.
+        gc.freeze()
+        try:
+            for number in range(self.n_workers):
+                ours, theirs = Channel.pair()
+                alive_read, alive_write = os.pipe()
+                self._alive.append(alive_write)
+                process = context.Process(
+                    target=self._run_worker,
+                    args=(theirs, alive_read, number, seeds),
+                    name=f"pipefunc_c-worker-{number}",
+                )
+                self._workers.append(_Worker(process, ours))
+                process.start()
+                theirs.close()
+                os.close(alive_read)
+                self._selector.register(ours, selectors.EVENT_READ, number)
+                self._selector.register(process.sentinel, selectors.EVENT_READ, number)
+        except BaseException:
+            self.kill()
+            raise
+        finally:
+            gc.unfreeze()
+
+    def _run_worker(self, channel: Channel, alive: int, number: int, seeds: dict[str, Any]) -> None:
+        die_with(alive)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what a Ctrl-C ends
+        seed_worker(seeds, number)
+        cap_library_threads(self.n_workers)
+        os.register_at_fork(after_in_child=channel.close)
+        with contextlib.suppress(EOFError, BrokenPipeError):
+            self.serve(channel, number)
+
+    def send(self, worker: int, *parts: bytes) -> None:
+        """Send a message; one to a worker that is gone is dropped, its death will be reported."""
+        with contextlib.suppress(ConnectionError):
+            self._workers[worker].channel.send(*parts)
+
+    def wait(self, timeout: float | None = None) -> list[Message | Death]:
+        """Wait for messages and deaths; an empty list when ``timeout`` seconds are over."""
+        events: list[Message | Death] = []
+        seen: set[int] = set()
+        for key, _ in self._selector.select(timeout):
+            number: int = key.data
+            worker = self._workers[number]
+            if number in seen or worker.lost:
+                continue
+            seen.add(number)
+            if isinstance(key.fileobj, Channel) or self._has_data(worker):
+                try:
+                    events.append(Message(number, worker.channel.receive()))
+                    continue
+                except EOFError:
+                    pass
+            events.append(self._bury(number))
+        return events
+
+    @staticmethod
+    def _has_data(worker: _Worker) -> bool:
+        with selectors.DefaultSelector() as selector:
+            selector.register(worker.channel, selectors.EVENT_READ)
+            return bool(selector.select(0))
+
+    def _bury(self, number: int) -> Death:
+        worker = self._workers[number]
+        worker.lost = True
+        self._selector.unregister(worker.channel)
+        self._selector.unregister(worker.process.sentinel)
+        worker.process.join(GRACE_SECONDS)
+        if worker.process.exitcode is None:  # it closed its channel and goes on
+            worker.process.kill()
+            worker.process.join()
+        worker.channel.close()
+        return Death(number, worker.process.pid, worker.process.exitcode)
+
+    def close(self) -> None:
+        """Wait for workers that were told to end; kill those that do not. May be called again."""
+        deadline = time.monotonic() + GRACE_SECONDS
+        for worker in self._workers:
+            worker.process.join(max(0.0, deadline - time.monotonic()))
+        self.kill()
+
+    def kill(self) -> None:
+        """End all workers at once. May be called again."""
+        for worker in self._workers:
+            if worker.process.pid is not None and worker.process.exitcode is None:
+                worker.process.kill()
+        for worker in self._workers:
+            if worker.process.pid is not None:
+                worker.process.join()
+                worker.process.close()
+            worker.channel.close()
+        self._workers = []
+        self._selector.close()
+        self._close_alive()
+        _groups.discard(self)
+
+    def _forget(self) -> None:
+        """Close, in a forked child, what only this process may hold."""
+        self._close_alive()
+        for worker in self._workers:
+            worker.channel.close()
+
+    def _close_alive(self) -> None:
+        for descriptor in self._alive:
+            os.close(descriptor)
+        self._alive = []
+
+
+def _forget_groups() -> None:
+    for group in list(_groups):
+        group._forget()
+    _groups.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_groups)
