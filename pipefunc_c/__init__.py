@@ -10,11 +10,16 @@
 #   map          runs over arrays: plan, scheduler, drivers
 #   _pipeline    Pipeline, the facade
 
+from typing import TYPE_CHECKING
+
 from pipefunc_c import exceptions, map, typing  # noqa: A004  the name that users know
 from pipefunc_c._function.pipefunc import PipeFunc, pipefunc
-from pipefunc_c._optional import require
+from pipefunc_c._optional import require as _require
 from pipefunc_c._pipeline.pipeline import Pipeline
 from pipefunc_c.exceptions import ErrorSnapshot
+
+if TYPE_CHECKING:
+    __version__: str
 
 __all__ = [
     "ErrorSnapshot",
@@ -31,6 +36,6 @@ __all__ = [
 def __getattr__(name: str) -> str:
     # Looked up when asked for: reading the metadata takes milliseconds.
     if name == "__version__":
-        return str(require("importlib.metadata").version("pipefunc_c"))
+        return str(_require("importlib.metadata").version("pipefunc_c"))
     message = f"module {__name__!r} has no attribute {name!r}"
     raise AttributeError(message)

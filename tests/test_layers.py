@@ -15,7 +15,7 @@ MAXIMUM_LINES = 500
 
 # From the ground up; each layer is a set of top-level names of the package.
 LAYERS = (
-    {"exceptions", "typing", "resources", "_describe", "_optional", "_platform"},
+    {"exceptions", "typing", "resources", "_describe", "_faults", "_optional", "_platform"},
     {"_kernels"},
     {"_spec"},
     {"_function", "_storage", "_hashing", "cache", "lazy"},

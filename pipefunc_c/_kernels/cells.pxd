@@ -30,12 +30,14 @@ cdef class Cells:
     cdef tuple slab_shape
     cdef list blocks                     # lists of BLOCK objects each, or None
     cdef readonly str wanted             # the region that the home is asked for
+    cdef public bint refused_complex     # whether a complex number became an object for want of memory
     cdef bint grows                      # whether regions may be added on demand
     cdef public object read_error, read_object
 
     cdef int check_index(self, Py_ssize_t index) except -1
     cdef bint need_complex(self) except -1
     cdef tuple span(self, start, stop)
+    cdef bint has_slab_dtype(self, cnp.ndarray value) except -1
     cdef Py_ssize_t store_array(self, Py_ssize_t index, cnp.ndarray value) except -1
     cdef Py_ssize_t store_object(self, Py_ssize_t index, object value, int tag) except -1
     cdef object stored_object(self, Py_ssize_t index)

@@ -1,4 +1,4 @@
-"""Columns: the array that holds one output, lossless for any mixture of Python values.
+"""Cells: the elements of a column one at a time, lossless for any mixture of Python values.
 
 Each element has a tag byte that names its exact type and an 8-byte cell that holds its bits. A value is
 written first, its tag after it (release), and read in the other order (acquire), so a reader in another
@@ -6,11 +6,15 @@ process never sees a half-written element. Types without a tag are kept as the v
 """
 cimport numpy as cnp
 from cpython.bytes cimport PyBytes_CheckExact, PyBytes_GET_SIZE
-from cpython.complex cimport PyComplex_CheckExact, PyComplex_FromDoubles, PyComplex_ImagAsDouble, PyComplex_RealAsDouble
+from cpython.complex cimport (
+    PyComplex_CheckExact,
+    PyComplex_FromDoubles,
+    PyComplex_ImagAsDouble,
+    PyComplex_RealAsDouble,
+)
 from cpython.float cimport PyFloat_FromDouble
 from cpython.list cimport PyList_CheckExact, PyList_GET_SIZE
 from cpython.long cimport PyLong_CheckExact, PyLong_FromLongLong
-from cpython.ref cimport Py_INCREF, Py_XDECREF
 from cpython.unicode cimport PyUnicode_CheckExact, PyUnicode_GET_LENGTH
 from libc.stdint cimport uint64_t
 from libc.string cimport memcpy, memset
@@ -21,7 +25,6 @@ from pipefunc_c._kernels.tags cimport (
     TAG_COMPLEX,
     TAG_COMPLEX64,
     TAG_COMPLEX128,
-    TAG_COUNT,
     TAG_ERROR,
     TAG_FLOAT,
     TAG_INT,
@@ -38,7 +41,6 @@ from pipefunc_c._kernels.tags cimport (
     new_box,
     scalar_tag,
     tag_box_size,
-    tag_dtype,
 )
 
 import operator
@@ -49,7 +51,6 @@ import numpy as np
 from pipefunc_c.exceptions import InvalidTypeError, InvalidValueError, OperationError, OutOfBoundsError
 
 cnp.import_array()
-
 
 cdef Py_ssize_t BLOCK = 4096
 
@@ -132,7 +133,7 @@ cdef class Cells:
         cdef double parts[2]
         if self.tag_bytes == NULL:
             raise InvalidValueError("the column is closed")
-        dropped = self.take(index) if self.tag_bytes[index] >= TAG_COMPLEX else None
+        _dropped = self.take(index) if self.tag_bytes[index] >= TAG_COMPLEX else None
         cell = self.cell_bytes + 8 * index
         if PyFloat_CheckExact(<PyObject*>value):
             (<double*>cell)[0] = PyFloat_AS_DOUBLE(<PyObject*>value)
@@ -175,9 +176,17 @@ cdef class Cells:
         TAG_STORE(self.tag_bytes, index, tag)
         return 16 if TAG_COMPLEX <= tag <= TAG_COMPLEX64 else 8
 
+    cdef bint has_slab_dtype(self, cnp.ndarray value) except -1:
+        """Tell whether an array has exactly the dtype of the slab; not every such array shares the object."""
+        if <PyObject*>cnp.PyArray_DESCR(value) == <PyObject*>self.slab_dtype:
+            return True
+        if cnp.PyArray_TYPE(value) != self.slab_dtype.type_num or not cnp.PyArray_ISNOTSWAPPED(value):
+            return False
+        return (<object>value).dtype.metadata is None
+
     cdef Py_ssize_t store_array(self, Py_ssize_t index, cnp.ndarray value) except -1:
         cdef int axis
-        if self.slab_bytes == NULL or <PyObject*>cnp.PyArray_DESCR(value) != <PyObject*>self.slab_dtype:
+        if self.slab_bytes == NULL or not self.has_slab_dtype(value):
             return self.store_object(index, value, TAG_OBJECT)
         if cnp.PyArray_NDIM(value) != len(self.slab_shape):
             return self.store_object(index, value, TAG_OBJECT)
@@ -255,6 +264,7 @@ cdef class Cells:
 
     cdef object load_value(self, Py_ssize_t index, object default):
         cdef int tag
+        cdef double parts[2]
         cdef char* cell
         if self.tag_bytes == NULL:
             raise InvalidValueError("the column is closed")
@@ -275,9 +285,8 @@ cdef class Cells:
         if tag < TAG_NUMPY_BOOL:
             return new_box(tag, cell)
         if tag == TAG_COMPLEX:
-            return PyComplex_FromDoubles(
-                (<double*>(self.complex_bytes + 16 * index))[0], (<double*>(self.complex_bytes + 16 * index))[1]
-            )
+            memcpy(parts, self.complex_bytes + 16 * index, 16)
+            return PyComplex_FromDoubles(parts[0], parts[1])
         if tag < TAG_ARRAY:
             return new_box(tag, self.complex_bytes + 16 * index)
         if tag == TAG_ARRAY:
@@ -334,6 +343,8 @@ cdef class Cells:
             # Another thread may have run meanwhile and made it.
             if self.complex_bytes == NULL:
                 self.complex_region, self.complex_bytes = region, cnp.PyArray_BYTES(region)
+        if self.complex_bytes == NULL:
+            self.refused_complex = True
         return self.complex_bytes != NULL
 
     def add_complex(self):
@@ -366,7 +377,8 @@ cdef class Cells:
             raise InvalidValueError(f"the layout is fixed already: {self.layout!r}")
         if fixed.kind not in "biufc" or not fixed.isnative:
             raise InvalidTypeError(
-                f"arrays of dtype {fixed!r} cannot be laid out in a slab", hint="use a numeric dtype in native byte order"
+                f"arrays of dtype {fixed!r} cannot be laid out in a slab",
+                hint="use a numeric dtype in native byte order",
             )
         size = tuple(operator.index(each) for each in shape)
         if any(each < 0 for each in size):
@@ -389,7 +401,7 @@ cdef class Cells:
     @property
     def nbytes(self):
         """Bytes of all regions; the objects themselves are not counted."""
-        blocks = 0 if self.blocks is None else sum(8 * len(block) for block in self.blocks if block is not None)
+        blocks = sum(8 * len(block) for block in self.blocks or () if block is not None)
         regions = (self.tag_region, self.cell_region, self.complex_region, self.slab_region)
         return blocks + sum(region.nbytes for region in regions if region is not None)
 

@@ -1,62 +1,15 @@
-from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-MISSING: int
-FLOAT: int
-INT: int
-BOOL: int
-NONE: int
-FLOAT64: int
-FLOAT32: int
-FLOAT16: int
-INT8: int
-INT16: int
-INT32: int
-INT64: int
-UINT8: int
-UINT16: int
-UINT32: int
-UINT64: int
-NUMPY_BOOL: int
-COMPLEX: int
-COMPLEX128: int
-COMPLEX64: int
-ARRAY: int
-OBJECT: int
-ERROR: int
+from pipefunc_c._kernels.cells import Cells
 
-class _Home(Protocol):
-    def allocate(self, nbytes: int) -> Any: ...
-
-class Column:
-    read_error: Callable[[int, Any, int], Any] | None
-    read_object: Callable[[int], Any] | None
-    def __init__(self, size: int, home: _Home | None = None, *, grows: bool = True) -> None: ...
-    @property
-    def wanted(self) -> str | None: ...
-    @property
-    def size(self) -> int: ...
-    @property
-    def layout(self) -> tuple[np.dtype[Any], tuple[int, ...]] | None: ...
-    @property
-    def nbytes(self) -> int: ...
+class Column(Cells):
     @property
     def tags(self) -> npt.NDArray[np.uint8]: ...
     @property
     def cells(self) -> npt.NDArray[np.uint64]: ...
-    def store(self, index: int, value: object) -> None: ...
-    def load(self, index: int, default: object = None) -> Any: ...
-    def tag(self, index: int) -> int: ...
-    def clear(self, index: int) -> None: ...
-    def store_error(self, index: int, error: object, traceback_id: int = 0) -> None: ...
-    def load_error(self, index: int) -> tuple[Any, int]: ...
-    def fix_layout(self, dtype: npt.DTypeLike, shape: Sequence[int]) -> None: ...
-    def add_complex(self) -> None: ...
-    @property
-    def has_complex(self) -> bool: ...
     @property
     def complexes(self) -> npt.NDArray[np.complex128] | None: ...
     def copy_range(
@@ -74,4 +27,3 @@ class Column:
     def objects(
         self, start: int = 0, stop: int | None = None, default: object = None
     ) -> npt.NDArray[np.object_]: ...
-    def close(self) -> None: ...

@@ -16,10 +16,6 @@ from pipefunc_c._kernels.tags cimport (
 
 import numpy as np
 
-from pipefunc_c._kernels.tags import (  # noqa: F401  the constants are looked up here
-    ARRAY, BOOL, COMPLEX, COMPLEX64, COMPLEX128, ERROR, FLOAT, FLOAT16, FLOAT32, FLOAT64, INT, INT8, INT16, INT32, INT64,
-    MISSING, NONE, NUMPY_BOOL, OBJECT, UINT8, UINT16, UINT32, UINT64,
-)
 from pipefunc_c.exceptions import InvalidValueError
 
 cnp.import_array()
@@ -160,7 +156,8 @@ cdef class Column(Cells):
         own_tags = self.tag_region[first:last]
         for index in np.flatnonzero(present & (own_tags >= TAG_COMPLEX)).tolist():
             self.clear_value(first + index)
-        self.cell_region[8 * first : 8 * last].view(np.uint64)[present] = np.asarray(cells, dtype=np.uint64)[present]
+        own_cells = self.cell_region[8 * first : 8 * last].view(np.uint64)
+        own_cells[present] = np.asarray(cells, dtype=np.uint64)[present]
         is_complex = (given >= TAG_COMPLEX) & (given <= TAG_COMPLEX64)
         if is_complex.any():
             self.add_complex()
@@ -171,9 +168,12 @@ cdef class Column(Cells):
             if self.slab_bytes == NULL:
                 self.fix_layout(arrays.dtype, arrays.shape[1:])
             if (arrays.dtype, arrays.shape[1:]) != self.layout:
-                raise InvalidValueError(f"arrays of {arrays.dtype!r} {arrays.shape[1:]!r} do not fit the layout {self.layout!r}")
-            own = self.slab_region[self.slab_itemsize * first : self.slab_itemsize * last].view(self.slab_dtype)
-            own.reshape((last - first, *self.slab_shape))[is_array] = arrays[is_array]
+                raise InvalidValueError(
+                    f"arrays of {arrays.dtype!r} {arrays.shape[1:]!r} do not fit the layout {self.layout!r}"
+                )
+            own = self.slab_region[self.slab_itemsize * first : self.slab_itemsize * last]
+            own = own.view(self.slab_dtype).reshape((last - first, *self.slab_shape))
+            own[is_array] = arrays[is_array]
         own_tags[present] = given[present]
 
     def objects(self, start=0, stop=None, default=None):
@@ -196,7 +196,9 @@ cdef class Column(Cells):
     def complexes(self):
         """ndarray of complex128, shape (size,), read-only view; None without memory for complex numbers."""
         self.span(0, 0)
-        return None if self.complex_bytes == NULL else shown(self.complex_region)[: 16 * self.size].view(np.complex128)
+        if self.complex_bytes == NULL:
+            return None
+        return shown(self.complex_region)[: 16 * self.size].view(np.complex128)
 
 
 cdef object shown(region):

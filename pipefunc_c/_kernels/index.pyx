@@ -178,7 +178,7 @@ def walk(shape, strides, start, stop):
                 for k in range(odometer.n_inputs):
                     for step in range(n):
                         out[k, done + step] = (
-                            odometer.offsets[k] + step * odometer.strides[k * odometer.ndim + odometer.ndim - 1]
+                            odometer.offsets[k] + step * odometer.strides[(k + 1) * odometer.ndim - 1]
                         )
                 odometer_advance(&odometer, n)
                 first += n

@@ -115,7 +115,9 @@ cdef int fetch(Slot* slot, Py_ssize_t* position) except -1:
         return fetch_box(slot, source.box_type, source.base + slot.offset, source.itemsize)
     if slot.kind == SOURCE_LIST:
         if slot.offset >= PyList_GET_SIZE(source.value):
-            raise OutOfBoundsError(f"a list was shortened to {len(source.value)} elements while it was mapped over")
+            raise OutOfBoundsError(
+                f"a list was shortened to {len(source.value)} elements while it was mapped over"
+            )
         return hold_object(slot, <object>PyList_GET_ITEM(source.value, slot.offset))
     if slot.kind == SOURCE_POINTERS:
         value = (<PyObject**>(source.base + slot.offset))[0]
@@ -221,7 +223,9 @@ def elements(value, axes, shape=None):
         size = tuple(shape) if shape is not None else ((<Column>value).size,)
         need_dimensions(task_axes, len(size), "a column")
         if np.prod(size, dtype=np.int64) != (<Column>value).size:
-            raise InvalidValueError(f"shape {size!r} does not fit a column of {(<Column>value).size} elements")
+            raise InvalidValueError(
+                f"shape {size!r} does not fit a column of {(<Column>value).size} elements"
+            )
         source = new_source(SOURCE_COLUMN, value, task_axes, c_strides(size), size)
         source.column = value
         return source

@@ -4,7 +4,8 @@ from cpython.object cimport PyObject, PyTypeObject
 
 cdef extern from *:
     """
-    #define TAG_STORE(tags, index, tag) __atomic_store_n((tags) + (index), (unsigned char)(tag), __ATOMIC_RELEASE)
+    #define TAG_STORE(tags, index, tag) \\
+        __atomic_store_n((tags) + (index), (unsigned char)(tag), __ATOMIC_RELEASE)
     #define TAG_LOAD(tags, index) __atomic_load_n((tags) + (index), __ATOMIC_ACQUIRE)
     #define BOX_DATA(box) ((char *)(box) + sizeof(PyObject))
     static inline PyObject *box_new(PyTypeObject *type, const char *data, Py_ssize_t itemsize) {

@@ -29,7 +29,14 @@ from pipefunc_c._kernels.index cimport (
     odometer_run_length,
     odometer_seek,
 )
-from pipefunc_c._kernels.source cimport FETCH_ERROR_ELEMENT, SOURCE_COLUMN, SOURCE_CONSTANT, Slot, Source, fetch
+from pipefunc_c._kernels.source cimport (
+    FETCH_ERROR_ELEMENT,
+    SOURCE_COLUMN,
+    SOURCE_CONSTANT,
+    Slot,
+    Source,
+    fetch,
+)
 
 from pipefunc_c._kernels.index import axis_strides, intersect_runs
 from pipefunc_c.exceptions import InvalidTypeError, InvalidValueError, OperationError, OutOfBoundsError
@@ -203,7 +210,9 @@ cdef class TaskLoop:
         if len(self.parameters) != len(self.sources):
             raise InvalidValueError(f"{len(self.parameters)} parameters but {len(self.sources)} sources")
         if not 0 <= n_positional <= len(self.parameters):
-            raise InvalidValueError(f"n_positional is {n_positional}, allowed are 0 to {len(self.parameters)}")
+            raise InvalidValueError(
+                f"n_positional is {n_positional}, allowed are 0 to {len(self.parameters)}"
+            )
         if not unpack and invoke is None and len(self.columns) != 1:
             raise InvalidValueError(f"a result stored whole goes to one column, not to {len(self.columns)}")
         self.size = math.prod(self.shape)
@@ -223,8 +232,9 @@ cdef class TaskLoop:
                 if axis is not None and not 0 <= axis < len(self.shape):
                     raise InvalidValueError(f"axis {axis!r} of an input is not in range({len(self.shape)})")
             for axis, size in zip(axes, (<Source>source).sizes):
-                if size < self.shape[<Py_ssize_t>axis]:
-                    raise InvalidValueError(f"an input of size {size} does not reach along an axis of {self.shape[<Py_ssize_t>axis]}")
+                length = self.shape[<Py_ssize_t>axis]
+                if size < length:
+                    raise InvalidValueError(f"an input of size {size} is too short for an axis of {length}")
             self.strides.append(axis_strides([s for s, _ in moving], [a for _, a in moving], len(self.shape)))
 
     def run(self, start, stop, *, deadline=math.inf, max_bytes=1 << 26, stop_flag=None):

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pipefunc_c._spec.mapspec import MapSpec
     from pipefunc_c.map._options import ErrorHandling, SchedulingStrategy
     from pipefunc_c.map._outputs import ResultDict
+    from pipefunc_c.map._run_folder import ResumeValidation
 
 
 class Pipeline(EditablePipeline):
@@ -159,12 +160,17 @@ class Pipeline(EditablePipeline):
         executor: Any = None,
         chunksizes: Any = None,
         storage: str | Mapping[OutputName, str] | None = None,
+        persist_memory: bool = True,
+        cleanup: bool | None = None,
+        resume: bool = False,
+        resume_validation: ResumeValidation = "auto",
         fixed_indices: Mapping[str, int | slice] | None = None,
         auto_subpipeline: bool = False,
         show_progress: bool | str | None = None,
         return_results: bool = True,
         error_handling: ErrorHandling = "raise",
         scheduling_strategy: SchedulingStrategy = "generation",
+        sync: float | None = None,
     ) -> ResultDict:
         """Run the pipeline over arrays; all arguments are those of `pipefunc_c.map.run_map`.
 
@@ -172,9 +178,11 @@ class Pipeline(EditablePipeline):
         ----------
         inputs, run_folder, internal_shapes, output_names
             As for `pipefunc_c.map.run_map`.
-        parallel, executor, chunksizes, storage, fixed_indices, auto_subpipeline
+        parallel, executor, chunksizes, storage, persist_memory, cleanup, resume, resume_validation
             As for `pipefunc_c.map.run_map`.
-        show_progress, return_results, error_handling, scheduling_strategy
+        fixed_indices, auto_subpipeline, show_progress, return_results, error_handling
+            As for `pipefunc_c.map.run_map`.
+        scheduling_strategy, sync
             As for `pipefunc_c.map.run_map`.
 
         Returns
@@ -204,12 +212,17 @@ class Pipeline(EditablePipeline):
             executor=executor,
             chunksizes=chunksizes,
             storage=storage,
+            persist_memory=persist_memory,
+            cleanup=cleanup,
+            resume=resume,
+            resume_validation=resume_validation,
             fixed_indices=fixed_indices,
             auto_subpipeline=auto_subpipeline,
             show_progress=show_progress,
             return_results=return_results,
             error_handling=error_handling,
             scheduling_strategy=scheduling_strategy,
+            sync=sync,
         )
 
     def func(self, output_name: OutputName | list[OutputName] | None = None) -> PipelineFunction:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipefunc_c._kernels.column import ERROR, MISSING, Column
+from pipefunc_c._kernels.column import Column
+from pipefunc_c._kernels.tags import ERROR, MISSING
 from pipefunc_c._storage.base import Size, StorageBase
 from pipefunc_c.exceptions import InvalidValueError, OutOfBoundsError, ShapeError
 
@@ -54,6 +55,23 @@ class ColumnArray(StorageBase):
         if self._column is None:
             self._column = self._make_column(self.size)
         return self._column
+
+    def attach(self, column: Column) -> None:
+        """Show another column from now on.
+
+        Parameters
+        ----------
+        column
+            One with as many elements as the external shape has.
+
+        Raises
+        ------
+        ShapeError
+            If it has another size.
+        """
+        if column.size != self.size:
+            raise ShapeError(f"a column of {column.size} elements does not fit the shape {self.shape!r}")
+        self._column = column
 
     @property
     def dump_in_subprocess(self) -> bool:

@@ -246,18 +246,23 @@ class LedgerWriter:
         self._check_owner()
         if self._sync is not None:
             self.flush()
+        fault_point("before_renames")
         for ending in (DATA, LEDGER):
             temporary = self.path(ending)
-            os.replace(temporary, temporary.with_suffix(""))
-            fault_point(f"between_renames_{ending[1:]}")
+            try:
+                os.replace(temporary, temporary.with_suffix(""))
+            except OSError as error:
+                raise _write_error(temporary, error) from error
+            fault_point("between_renames" if ending == DATA else "before_unlink")
         self._suffix = ""
         if self._sync is not None:
             sync_folder(self._folder)
         self._close_files()
 
     def discard(self) -> None:
-        """Close the files and delete them."""
-        self._check_owner()
+        """Close the files and delete them, unless they are published."""
+        if os.getpid() != self._owner or not self._descriptors:
+            return
         for ending in (LEDGER, DATA):
             self.path(ending).unlink(missing_ok=True)
         self._close_files()

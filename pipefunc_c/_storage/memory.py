@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from pipefunc_c._kernels.column import OBJECT, Column
+from pipefunc_c._kernels.column import Column
+from pipefunc_c._kernels.tags import OBJECT
 from pipefunc_c._storage.base import register_storage
 from pipefunc_c._storage.column_array import ColumnArray
 from pipefunc_c._storage.home import SharedHome

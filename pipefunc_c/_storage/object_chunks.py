@@ -7,7 +7,7 @@ import pickle
 import sys
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from pipefunc_c._optional import require
 from pipefunc_c.exceptions import InvalidTypeError, OperationError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     import numpy.typing as npt
 
@@ -34,13 +34,20 @@ class Extent(Protocol):
         """Give the bytes; OperationError if they are not what they were."""
 
 
+class _Frozen(NamedTuple):
+    """An exception as a pickle, and the text that stands in where it cannot be read back."""
+
+    data: bytes
+    summary: str
+
+
 class KeptError:
     """Hold the error of an element as it crosses a process or disk boundary.
 
     Parameters
     ----------
     stored
-        What was stored as the error; or its pickle and a text that stands in if that cannot be read.
+        What was stored as the error.
     traceback
         Text of its traceback; "" if unknown.
 
@@ -64,24 +71,22 @@ class KeptError:
             return cls(error, traceback)
         summary = f"{type(error).__qualname__}: {message_of(error)}"
         try:
-            return cls((dump(error, portable=portable), summary), traceback)
+            frozen = _Frozen(dump(error, portable=portable), summary)
         except Exception as reason:  # any user class may refuse
-            return cls((b"", f"{summary} (only this text could be kept: {message_of(reason)})"), traceback)
+            text = f"{summary} (only this text could be kept: {message_of(reason)})"
+            return cls(OperationError(text, detail=summary), traceback)
+        return cls(frozen, traceback)
 
     @property
     def error(self) -> Any:
         """What was stored; an OperationError with its text where it cannot be read back."""
-        if isinstance(self._stored, tuple):
+        if isinstance(self._stored, _Frozen):
             data, summary = self._stored
             try:
-                if not data:
-                    raise OperationError(summary, detail=summary)  # noqa: TRY301
                 self._stored = pickle.loads(data)
             except Exception as reason:  # typically an __init__ with other arguments than `args`
-                self._stored = OperationError(
-                    summary if not data else f"{summary} (only this text is left: {message_of(reason)})",
-                    detail=summary,
-                )
+                text = f"{summary} (only this text is left: {message_of(reason)})"
+                self._stored = OperationError(text, detail=summary)
         return self._stored
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -263,6 +268,8 @@ class ObjectChunks:
     ----------
     cache_bytes
         The bound, in bytes.
+    fallback
+        Gives the objects that are in no chunk.
 
     Notes
     -----
@@ -276,8 +283,11 @@ class ObjectChunks:
     {}
     """
 
-    def __init__(self, cache_bytes: int = CACHE_BYTES) -> None:
+    def __init__(
+        self, cache_bytes: int = CACHE_BYTES, *, fallback: Callable[[int], Any] | None = None
+    ) -> None:
         self.cache_bytes = cache_bytes
+        self._fallback = fallback
         # Sorted, disjoint spans of elements; each with the chunks that reach into it, oldest first.
         # Starts, and (stop, chunks); replaced as one, so that a reader never sees half of a change.
         self._index: tuple[list[int], list[_Span]] = ([], [])
@@ -352,22 +362,30 @@ class ObjectChunks:
                 found = decoded.find(index)
                 if found >= 0:
                     return decoded.values[found]
+        if self._fallback is not None:
+            return self._fallback(index)
         raise OperationError(f"element {index} is an object of another process that did not come with it")
 
     def _decode(self, chunk: ObjectChunk) -> _Decoded:
         # No lock, which a fork could leave locked: each step is one operation on the dict.
         key = id(chunk)
-        kept = self._decoded.pop(key, None)
+        kept = self._decoded.get(key)
         if kept is None:
-            kept = (chunk, _Decoded(chunk))
-            self._decoded_bytes += kept[1].length
-            while self._decoded and self._decoded_bytes > self.cache_bytes:
+            decoded = _Decoded(chunk)
+            while self._decoded and self._decoded_bytes + decoded.length > self.cache_bytes:
                 try:
                     _, (_, dropped) = self._decoded.popitem(last=False)
                 except KeyError:
                     break
                 self._decoded_bytes -= dropped.length
-        self._decoded[key] = kept
+            kept = self._decoded.setdefault(key, (chunk, decoded))
+            if kept[1] is decoded:
+                self._decoded_bytes += decoded.length
+        else:
+            try:
+                self._decoded.move_to_end(key)
+            except KeyError:  # another thread dropped it
+                return kept[1]
         return kept[1]
 
     def chunks(self) -> list[ObjectChunk]:
@@ -376,6 +394,10 @@ class ObjectChunks:
         for _, chunks in self._index[1]:
             seen.update((id(chunk), chunk) for chunk in chunks)
         return list(seen.values())
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what is decoded: a copy decodes anew."""
+        return {**self.__dict__, "_decoded": OrderedDict(), "_decoded_bytes": 0}
 
     @property
     def nbytes(self) -> int:
@@ -395,11 +417,6 @@ def object_chunks(column: Column) -> ObjectChunks:
     -------
     ObjectChunks
 
-    Raises
-    ------
-    OperationError
-        If the column reads its objects from something else.
-
     Examples
     --------
     >>> from pipefunc_c._kernels.column import Column
@@ -407,9 +424,9 @@ def object_chunks(column: Column) -> ObjectChunks:
     >>> object_chunks(column) is object_chunks(column)
     True
     """
-    if column.read_object is None:
-        column.read_object = ObjectChunks().get
     owner = getattr(column.read_object, "__self__", None)
-    if not isinstance(owner, ObjectChunks):
-        raise OperationError(f"the column reads its objects from {column.read_object!r}")
-    return owner
+    if isinstance(owner, ObjectChunks):
+        return owner
+    chunks = ObjectChunks(fallback=column.read_object)
+    column.read_object = chunks.get
+    return chunks

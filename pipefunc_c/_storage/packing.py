@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipefunc_c._kernels.column import ARRAY, COMPLEX, COMPLEX64, ERROR, MISSING, NONE, OBJECT
+from pipefunc_c._kernels.tags import ARRAY, COMPLEX, COMPLEX64, ERROR, MISSING, NONE, OBJECT
 from pipefunc_c._storage.object_chunks import KeptError, ObjectChunk, object_chunks, pack_values
 from pipefunc_c.exceptions import OutOfMemoryError
 
@@ -25,9 +25,10 @@ if TYPE_CHECKING:
 # Objects per pickle: looking at one element decodes no more than these.
 OBJECTS_PER_CHUNK = 16_384
 
-_COMPLEX_BITS = sum(1 << tag for tag in range(COMPLEX, COMPLEX64 + 1))
+# Bit sets of tags, as Column.tag_set gives them: whose value is in the complex slab, and in the cell.
+COMPLEX_BITS = sum(1 << tag for tag in range(COMPLEX, COMPLEX64 + 1))
 _OBJECT_BITS = 1 << OBJECT | 1 << ERROR
-_CELL_BITS = sum(1 << tag for tag in range(MISSING + 1, COMPLEX) if tag != NONE)
+CELL_BITS = sum(1 << tag for tag in range(MISSING + 1, COMPLEX) if tag != NONE)
 
 
 @dataclass(slots=True)
@@ -185,11 +186,11 @@ def pack(
     packed = Packed(start, stop, runs, count, tags)
     if count and not seen & (seen - 1):
         packed.tags = tags[:1].copy()
-    if seen & _CELL_BITS:
+    if seen & CELL_BITS:
         packed.cells = column.cells[chosen]
         if seen & _OBJECT_BITS:  # what the cell of an object says concerns this process only
             packed.cells = np.where(tags >= OBJECT, np.uint64(0), packed.cells)
-    if seen & _COMPLEX_BITS and column.complexes is not None:
+    if seen & COMPLEX_BITS and column.complexes is not None:
         packed.complexes = column.complexes[chosen]
     if seen & 1 << ARRAY:
         packed.arrays = _pack_arrays(column, chosen, tags, start)

@@ -3,20 +3,27 @@
 from pipefunc_c._spec.arrayspec import ArraySpec
 from pipefunc_c._spec.mapspec import MapSpec
 from pipefunc_c._storage.base import StorageBase, register_storage, storage_registry
+from pipefunc_c._storage.file import FileArray
 from pipefunc_c._storage.memory import DictArray, MemoryArray, SharedArray, SharedMemoryDictArray
+from pipefunc_c.map._load import load_all_outputs, load_outputs
 from pipefunc_c.map._outputs import Result, ResultDict
 from pipefunc_c.map._run import run_map
+from pipefunc_c.map._run_info import RunInfo
 
 __all__ = [
     "ArraySpec",
     "DictArray",
+    "FileArray",
     "MapSpec",
     "MemoryArray",
     "Result",
     "ResultDict",
+    "RunInfo",
     "SharedArray",
     "SharedMemoryDictArray",
     "StorageBase",
+    "load_all_outputs",
+    "load_outputs",
     "register_storage",
     "run_map",
     "storage_registry",

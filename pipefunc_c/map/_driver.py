@@ -47,6 +47,8 @@ def run_inline(plan: Plan, progress: Progress) -> None:
                 reached = stage.run(lease, started + action.seconds)
             except Exception as error:
                 failure = error
+                if not stage.in_hook:
+                    stage.record(error, stage.loop.reached)
                 actions.extend(scheduler.lease_failed(INLINE, stage.loop.reached))
             else:
                 actions.extend(scheduler.lease_returned(INLINE, reached, time.monotonic() - started))

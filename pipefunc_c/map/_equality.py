@@ -105,7 +105,7 @@ def _compare(first: Any, second: Any) -> bool | None:  # noqa: PLR0912  one case
         return bool(first.equals(second))
     if isinstance(first, FunctionType):
         return _compare_code(first, second)
-    if kind.__eq__ is object.__eq__:
+    if not _defines_eq(kind):
         return _compare_pickles(first, second)
     if dataclasses.is_dataclass(first):
         return _compare_fields(first, second)
@@ -157,6 +157,10 @@ def _compare_pickles(first: object, second: object) -> bool | None:
     return True if pickle.dumps(first, 5) == pickle.dumps(second, 5) else None
 
 
+def _defines_eq(kind: type) -> bool:
+    return any("__eq__" in vars(cls) for cls in kind.__mro__ if cls is not object)
+
+
 def _compare_fields(first: Any, second: Any) -> bool | None:
     compared = [field.name for field in dataclasses.fields(first) if field.compare]
     if "__eq__" in vars(type(first)) and not _is_generated_eq(type(first)):
@@ -181,5 +185,5 @@ def _compare_reloaded(first: Any, second: Any) -> bool | None:
         return None
     same = _compare(vars(first), vars(second))
     # A class without `__eq__` may hold what does not matter, a cache for one.
-    compared = dataclasses.is_dataclass(first) or kinds[0].__eq__ is not object.__eq__
+    compared = dataclasses.is_dataclass(first) or _defines_eq(kinds[0])
     return same if same or compared else None

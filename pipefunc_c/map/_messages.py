@@ -38,13 +38,12 @@ class Report:
     reached: int
     failed: int
     seconds: float
-    objects: Buffer = b""
-    error: Buffer = b""
+    objects: bytes = b""
+    error: bytes = b""
 
-    def parts(self) -> tuple[Buffer, ...]:
+    def parts(self) -> tuple[bytes, ...]:
         """Give the parts of the message."""
-        n_objects, n_error = memoryview(self.objects).nbytes, memoryview(self.error).nbytes
-        header = _REPORT.pack(self.reached, self.failed, n_objects, self.seconds, n_error)
+        header = _REPORT.pack(self.reached, self.failed, len(self.objects), self.seconds, len(self.error))
         return header, self.objects, self.error
 
     @classmethod

@@ -11,6 +11,7 @@ from pipefunc_c.exceptions import InvalidTypeError, InvalidValueError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
     from pipefunc_c._function.pipefunc import PipeFunc
 
@@ -18,6 +19,7 @@ ErrorHandling = Literal["raise", "continue"]
 SchedulingStrategy = Literal["generation", "eager"]
 
 DEFAULT_STORAGE = "array"
+DEFAULT_DURABLE_STORAGE = "file_array"
 
 
 @dataclass(frozen=True)
@@ -38,11 +40,21 @@ class RunOptions:
     fixed_indices: Mapping[str, int | slice] | None = None
     show_progress: bool | str | None = None
     return_results: bool = True
+    run_folder: str | Path | None = None
+    resume: bool = False
+    resume_validation: Literal["auto", "strict", "skip"] = "auto"
+    persist_memory: bool = True
+    sync: float | None = None
     error_handling: ErrorHandling = "raise"
     scheduling_strategy: SchedulingStrategy = "generation"
 
     def __post_init__(self) -> None:
         _one_of("error_handling", self.error_handling, ("raise", "continue"))
+        _one_of("resume_validation", self.resume_validation, ("auto", "strict", "skip"))
+        if self.sync is not None and (isinstance(self.sync, bool) or not self.sync >= 0):
+            raise InvalidValueError(
+                f"sync is {self.sync!r}", hint="allowed are seconds, at least 0, and None"
+            )
         _one_of("scheduling_strategy", self.scheduling_strategy, ("generation", "eager"))
         for option in ("internal_shapes", "fixed_indices"):
             value = getattr(self, option)
@@ -59,7 +71,8 @@ class RunOptions:
 
     def storage_of(self, functions: Iterable[PipeFunc[..., Any]]) -> dict[PipeFunc[..., Any], str]:
         """Give the storage id of each function."""
-        chosen = DEFAULT_STORAGE if self.storage is None else self.storage
+        default = DEFAULT_STORAGE if self.run_folder is None else DEFAULT_DURABLE_STORAGE
+        chosen = default if self.storage is None else self.storage
         return per_function("storage", chosen, list(functions))
 
     def chunksize_of(self, functions: Iterable[PipeFunc[..., Any]]) -> dict[PipeFunc[..., Any], Any]:

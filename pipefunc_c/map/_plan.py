@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pipefunc_c._spec.shapes import MapShapes, array_shape, map_shapes
 from pipefunc_c._storage.base import StorageBase, storage_class
-from pipefunc_c._storage.memory import MemoryArray
+from pipefunc_c._storage.memory import DictArray, MemoryArray, SharedArray
 from pipefunc_c.exceptions import InputError
 from pipefunc_c.map._failures import is_error
 from pipefunc_c.map._fixed import check_fixed_indices
@@ -21,7 +22,10 @@ if TYPE_CHECKING:
     from pipefunc_c._function.pipefunc import PipeFunc
     from pipefunc_c._graph.graph import FunctionGraph
     from pipefunc_c._spec.dimensions import Dimension, Shape
+    from pipefunc_c._storage.home import SharedHome
+    from pipefunc_c.map._durable import DurableRun
     from pipefunc_c.map._options import RunOptions
+    from pipefunc_c.map._scheduler import Lease
 
 
 class Plan:
@@ -53,15 +57,17 @@ class Plan:
         self.values = _complete_inputs(graph, inputs)
         self.stores: dict[str, StorageBase] = {}
         self.stages: list[Stage] = []
+        self.shared: SharedHome | None = None  # memory of the columns, if worker processes are to see them
+        self.durable: DurableRun | None = None  # if the run is kept on disk
         self._stage_of: dict[str, Stage] = {}
         if options.fixed_indices:
             check_fixed_indices(options.fixed_indices, graph.functions)
         options.chunksize_of(graph.functions)
         self._check_internal_shapes()
-        self._shapes = self._infer_shapes()
-        storage_ids = options.storage_of(graph.functions)
+        self.shapes = self._infer_shapes()
+        self.storage_ids = options.storage_of(graph.functions)
         for func in graph.functions:
-            self._add_stage(func, self._shapes, storage_class(storage_ids[func]))
+            self._add_stage(func, self.shapes, storage_class(self.storage_ids[func]))
 
     def make_scheduler(self) -> Scheduler:
         """Make a scheduler of the stages: by generations, or with "eager" by what each stage needs."""
@@ -85,7 +91,9 @@ class Plan:
                 internal = tuple(
                     size for size, is_external in zip(shape, mask, strict=True) if not is_external
                 )
-                stores.append(kind(None, external, internal, mask))
+                # The sizes are set when the stage is prepared: some storages take their memory then.
+                folder = Path(self.options.run_folder, "outputs", name) if self.options.run_folder else None
+                stores.append(kind(folder, ("?",) * len(external), internal, mask))
             else:
                 stores.append(MemoryArray(None, ()))
             self.stores[name] = stores[-1]
@@ -100,7 +108,7 @@ class Plan:
         mapspecs = [func.mapspec for func in self.graph.functions if func.mapspec is not None]
         mapped = {name for mapspec in mapspecs for name in mapspec.input_names}
         inputs = {name: array_shape(self.values[name], name) for name in mapped if name in self.values}
-        return map_shapes(mapspecs, inputs, self.options.internal_shapes, self._declared_shapes)
+        return map_shapes(mapspecs, inputs, self.options.internal_shapes, self.declared_shapes)
 
     def _check_internal_shapes(self) -> None:
         for name in self.options.internal_shapes or {}:
@@ -111,7 +119,8 @@ class Plan:
                 )
 
     @property
-    def _declared_shapes(self) -> dict[str, Dimension | tuple[Dimension, ...]]:
+    def declared_shapes(self) -> dict[str, Dimension | tuple[Dimension, ...]]:
+        """Internal shapes that the functions declare, by output."""
         return {
             name: func.internal_shape
             for func in self.graph.functions
@@ -122,7 +131,7 @@ class Plan:
     def internal_shapes_of(self, func: PipeFunc[..., Any]) -> Mapping[str, Any]:
         """Give the internal shapes of the outputs of a function, as far as they were given."""
         given = self.options.internal_shapes or {}
-        return given if any(name in given for name in func.output_names) else self._declared_shapes
+        return given if any(name in given for name in func.output_names) else self.declared_shapes
 
     def shape_of(self, name: str) -> Shape:
         """Give the shape of an array; outputs must be there already."""
@@ -132,7 +141,25 @@ class Plan:
             return array_shape(self.single_value(name), name)
         return self.stores[name].full_shape  # type: ignore[return-value]  # "?" is the only str in it
 
+    # -- what is done ---------------------------------------------------------------------------------
+
+    def is_committed(self, stage: Stage) -> bool:
+        """Tell whether the results of a stage go to disk while it runs, not only at the end."""
+        in_memory = (MemoryArray, DictArray, SharedArray)
+        return not stage.is_mapped or not isinstance(stage.stores[0], in_memory)
+
+    def keep(self, stage: Stage, lease: Lease, reached: int) -> None:
+        """Commit what a lease computed, and hand it to storages that are not columns themselves."""
+        if self.durable is not None:
+            self.durable.commit(stage, lease, reached)
+        if self.shared is None:
+            stage.dump(lease.start, reached)
+
     # -- outputs -------------------------------------------------------------------------------------
+
+    def stage_of(self, name: str) -> Stage:
+        """Give the stage that computes an output."""
+        return self._stage_of[name]
 
     def is_single(self, name: str) -> bool:
         """Tell whether an output comes from a single call."""
@@ -141,8 +168,8 @@ class Plan:
     def single_value(self, name: str) -> Any:
         """Give the output of a single call; in the place of an array that failed, one of its errors."""
         value = self.stores[name].get_from_index(0)
-        if is_error(value) and name in self._shapes.shapes:
-            shape = tuple(1 if size == "?" else size for size in self._shapes.shapes[name])
+        if is_error(value) and name in self.shapes.shapes:
+            shape = tuple(1 if size == "?" else size for size in self.shapes.shapes[name])
             errors = np.empty(shape, dtype=object)
             errors[...] = value
             return errors

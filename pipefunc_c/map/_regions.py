@@ -12,8 +12,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipefunc_c._kernels.column import Column
+from pipefunc_c._storage.object_chunks import ObjectChunk, object_chunks
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy.typing as npt
+
     from pipefunc_c._storage.home import Buffer, SharedHome
 
 
@@ -109,3 +114,74 @@ class AttachedColumn:
         if regions.slab is not None and regions.layout is not None and self.column.layout is None:
             self._offsets.append(regions.slab)
             self.column.fix_layout(np.dtype(regions.layout[0]), regions.layout[1])
+
+
+@dataclass(frozen=True)
+class StageNews:
+    """What workers are told of a stage before its leases, and again when regions were added.
+
+    Parameters
+    ----------
+    stage
+        Its number.
+    shape
+        Sizes of the external axes.
+    stores
+        External and internal shape of each output of it and of each earlier output that it uses.
+    columns
+        Where these are.
+    objects
+        Chunks of objects of the earlier outputs: first, last, count, offset, length.
+    runs
+        The requested elements; None for all.
+    failed
+        For each of these outputs, the number of elements that are errors.
+    """
+
+    stage: int
+    shape: tuple[int, ...]
+    stores: dict[str, tuple[tuple[int | str, ...], tuple[int | str, ...]]]
+    columns: dict[str, ColumnRegions]
+    objects: dict[str, list[tuple[int, int, int, int, int]]]
+    runs: npt.NDArray[np.int64] | None
+    failed: dict[str, int]
+
+
+class RegionExtent:
+    """Bytes in the shared file.
+
+    Parameters
+    ----------
+    home
+        The shared file.
+    offset, length
+        Where they are, in bytes.
+    """
+
+    def __init__(self, home: SharedHome, offset: int, length: int) -> None:
+        self._home = home
+        self._offset = offset
+        self.length = length
+
+    def read(self) -> bytes:
+        """Give the bytes."""
+        return self._home.attach(self._offset, self.length).tobytes()
+
+
+def publish_objects(home: SharedHome, column: Column) -> list[tuple[int, int, int, int, int]]:
+    """Copy the pickled objects of a column into the shared file; give the place of each chunk."""
+    if column.read_object is None:
+        return []
+    places = []
+    for chunk in object_chunks(column).chunks():
+        data = chunk.read()
+        home.allocate(len(data))[:] = np.frombuffer(data, dtype=np.uint8)
+        places.append((chunk.first, chunk.last, chunk.count, home.last_offset, len(data)))
+    return places
+
+
+def attach_objects(home: SharedHome, column: Column, places: Sequence[tuple[int, ...]]) -> None:
+    """Let a column find objects that were published; each is decoded when it is looked at."""
+    for first, last, count, offset, length in places:
+        chunk = ObjectChunk(first, last, count, RegionExtent(home, offset, length))
+        object_chunks(column).add(chunk)

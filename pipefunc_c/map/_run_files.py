@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from pipefunc_c._storage.object_chunks import dump
-from pipefunc_c.exceptions import InvalidValueError
+from pipefunc_c.exceptions import InvalidValueError, RunFolderWriteError
 
 if TYPE_CHECKING:
-    from collections.abc import Buffer, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
     from typing import BinaryIO
 
@@ -35,7 +35,7 @@ class FileDigest(NamedTuple):
     crc32: int
 
 
-def digest_of(data: Buffer) -> FileDigest:
+def digest_of(data: bytes | mmap.mmap) -> FileDigest:
     """Give the digest of bytes.
 
     Examples
@@ -59,6 +59,26 @@ class _DigestingFile:
         self.digest = FileDigest(self.digest.size + view.nbytes, zlib.crc32(view, self.digest.crc32))
         self._file.write(view)
         return view.nbytes
+
+
+class _Different(Exception):  # noqa: N818  no error: it ends a comparison
+    """End a comparison."""
+
+
+class _ComparingFile:
+    """Compare what is written with bytes that are there."""
+
+    def __init__(self, data: bytes | mmap.mmap) -> None:
+        self._there = np.frombuffer(data, dtype=np.uint8)
+        self.position = 0
+
+    def write(self, data: Any) -> int:
+        given = np.frombuffer(data, dtype=np.uint8)
+        there = self._there[self.position : self.position + given.size]
+        self.position += given.size
+        if not np.array_equal(given, there):
+            raise _Different
+        return given.size
 
 
 @contextlib.contextmanager
@@ -125,17 +145,28 @@ def pickled(value: object, what: str) -> bytes:
         ) from error
 
 
-def write_value(path: Path, value: object, what: str, *, sync: bool = False) -> FileDigest:
-    """Pickle a value to a file.
+def prepared(value: object, what: str) -> np.ndarray[Any, Any] | bytes:
+    """Give what `write_prepared` takes: the bytes of a value, but an array as it is.
+
+    Raises
+    ------
+    InvalidValueError
+        If it cannot be pickled; ``what`` names it.
+    """
+    if isinstance(value, np.ndarray) and _is_plain_array(value):
+        return value
+    return pickled(value, what)
+
+
+def write_prepared(path: Path, content: np.ndarray[Any, Any] | bytes, *, sync: bool = False) -> FileDigest:
+    """Write a value to a file.
 
     Parameters
     ----------
     path
         The file.
-    value
-        The value; the data of a NumPy array is written without being collected first.
-    what
-        What it is, for messages.
+    content
+        From `prepared`; the data of an array is written without being collected first.
     sync
         As for `replaced_file`.
 
@@ -143,18 +174,41 @@ def write_value(path: Path, value: object, what: str, *, sync: bool = False) -> 
     -------
     FileDigest
         What the file holds now.
+
+    Raises
+    ------
+    RunFolderWriteError
+        If it cannot be written.
     """
-    data = None if _is_plain_array(value) else pickled(value, what)
-    with replaced_file(path, sync=sync) as file:
-        digesting = _DigestingFile(file)
-        if data is None:
-            pickle.dump(value, digesting, 5)
-        else:
-            digesting.write(data)
+    try:
+        with replaced_file(path, sync=sync) as file:
+            digesting = _DigestingFile(file)
+            if isinstance(content, bytes):
+                digesting.write(content)
+            else:
+                pickle.dump(content, digesting, 5)
+    except OSError as error:
+        raise RunFolderWriteError(
+            f"{str(path)!r} cannot be written: {error}",
+            detail=path,
+            hint="make room or give another run_folder",
+        ) from error
     return digesting.digest
 
 
-def read_checked(path: Path, digest: FileDigest) -> Buffer:
+def is_pickle_of(data: bytes | mmap.mmap, content: np.ndarray[Any, Any] | bytes) -> bool:
+    """Tell whether bytes are those that `write_prepared` writes for a content; an array is not copied."""
+    if isinstance(content, bytes):
+        return len(content) == len(data) and content == data[:]
+    comparing = _ComparingFile(data)
+    try:
+        pickle.dump(content, comparing, 5)
+    except _Different:
+        return False
+    return comparing.position == len(data)
+
+
+def read_checked(path: Path, digest: FileDigest) -> bytes | mmap.mmap:
     """Read a file that must hold what was written to it.
 
     Parameters
@@ -162,7 +216,7 @@ def read_checked(path: Path, digest: FileDigest) -> Buffer:
     path
         The file.
     digest
-        What `write_value` gave.
+        What `write_prepared` gave.
 
     Returns
     -------
@@ -178,7 +232,7 @@ def read_checked(path: Path, digest: FileDigest) -> Buffer:
         with open(path, "rb") as file:
             size = os.fstat(file.fileno()).st_size
             is_long = size == digest.size and size > 1 << 16
-            data: Buffer = (
+            data = (
                 mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
                 if is_long
                 else file.read(digest.size + 1)
@@ -196,7 +250,7 @@ def read_checked(path: Path, digest: FileDigest) -> Buffer:
 
 
 def read_value(path: Path, digest: FileDigest) -> Any:
-    """Read the value that `write_value` wrote.
+    """Read the value that `write_prepared` wrote.
 
     Raises
     ------
@@ -226,11 +280,15 @@ def write_json(path: Path, data: Mapping[str, Any], *, sync: bool = False) -> No
         What JSON can hold.
     sync
         As for `replaced_file`.
+
+    Raises
+    ------
+    RunFolderWriteError
+        If it cannot be written.
     """
     content = {"format": FORMAT, **data}
     content["crc32"] = _canonical_crc(content)
-    with replaced_file(path, sync=sync) as file:
-        file.write(json.dumps(content, indent=1).encode() + b"\n")
+    write_prepared(path, json.dumps(content, indent=1).encode() + b"\n", sync=sync)
 
 
 def parse_json(text: bytes) -> dict[str, Any] | None:

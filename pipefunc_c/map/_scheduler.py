@@ -239,9 +239,10 @@ class Scheduler:
 
     @staticmethod
     def _learn(state: _Stage, seconds: float) -> None:
-        # Elements that suddenly become slow count at once, ones that become fast by halves.
+        # A lease that was cut too long ends at its deadline, so what was measured last can be believed.
         known = state.seconds_per_element
-        state.seconds_per_element = seconds if known is None or seconds > known else (known + seconds) / 2
+        steady = known is not None and known / 4 < seconds < known * 4
+        state.seconds_per_element = (known + seconds) / 2 if steady and known is not None else seconds
 
     def _requeue(self, lease: Lease, begin: int, attempt: int) -> None:
         """Put what is left of a lease back to the front of the queue."""

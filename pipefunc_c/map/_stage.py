@@ -9,22 +9,36 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipefunc_c._function.failure import record_failure
-from pipefunc_c._kernels.column import ARRAY, ERROR, MISSING, OBJECT, Column
+from pipefunc_c._kernels.column import Column
 from pipefunc_c._kernels.source import Source, constant, elements, slices
+from pipefunc_c._kernels.tags import ARRAY, ERROR, MISSING, OBJECT
 from pipefunc_c._kernels.taskloop import FailedValue, InputIsError, TaskLoop
 from pipefunc_c._storage.column_array import ColumnArray
+from pipefunc_c._storage.object_chunks import KeptError
 from pipefunc_c.exceptions import OutOfMemoryError
 from pipefunc_c.map._failures import PROPAGATED, TracebackTable, error_info, snapshot, user_frames
 from pipefunc_c.map._fixed import requested_elements
+from pipefunc_c.map._regions import (
+    AttachedColumn,
+    ColumnRegions,
+    OwnedColumn,
+    StageNews,
+    attach_objects,
+    publish_objects,
+)
+from pipefunc_c.map._requested import Requested
 from pipefunc_c.map._values import element_array, sliced_array, whole_array
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import numpy.typing as npt
+    from typing_extensions import Buffer
+
     from pipefunc_c._function.pipefunc import PipeFunc
     from pipefunc_c._storage.base import Size, StorageBase
+    from pipefunc_c._storage.commits import Committer
     from pipefunc_c.map._plan import Plan
-    from pipefunc_c.map._requested import Requested
     from pipefunc_c.map._scheduler import Lease
 
 
@@ -48,27 +62,102 @@ class Stage:
         self.is_mapped = func.mapspec is not None and bool(func.mapspec.inputs)
         self.shape: tuple[int, ...] = ()
         self.columns: tuple[Column, ...] = ()
+        self.requested = Requested(0)
+        self.number = -1  # in commit records
         self.tracebacks = TracebackTable()
         self.failed = 0
+        self.layout_is_open = False
+        self.in_hook = False  # what a hook raises is not the function's error
         self._loop: TaskLoop | None = None
-        self._layout_is_open = False
-        self._in_hook = False  # what a hook raises is not the function's error
+        self._owned: list[OwnedColumn] = []
+        self._attached: dict[str, AttachedColumn] = {}
+        self._published: dict[str, list[tuple[int, int, int, int, int]]] = {}
 
     # -- made ready ----------------------------------------------------------------------------------
 
     def prepare(self) -> Requested:
-        """Resolve the shapes, make the columns and the loop; the stages before must be done."""
+        """Resolve the shapes and make the columns; the stages before must be done."""
         if self.is_mapped:
             self._resolve_shapes()
-        self.columns = tuple(self._column_of(store) for store in self.stores)
+        self._use_columns([self._make_column(store) for store in self.stores])
+        mapspec = self.func.mapspec if self.is_mapped else None
+        self.requested = requested_elements(mapspec, self.shape, self.plan.fixed_indices)
+        if self.plan.durable is not None:
+            self.requested = self.plan.durable.restore(self)
+            self.plan.durable.record_shapes(self)
+        self.layout_is_open = self.is_mapped and all(column.layout is None for column in self.columns)
+        return self.requested
+
+    def _make_column(self, store: StorageBase) -> Column:
+        shared = self.plan.shared
+        if shared is None:
+            return store.column if isinstance(store, ColumnArray) else Column(store.size)
+        owned = OwnedColumn(shared, store.size)
+        self._owned.append(owned)
+        if isinstance(store, ColumnArray):
+            store.attach(owned.column)
+        column: Column = owned.column
+        return column
+
+    def _use_columns(self, columns: Sequence[Column]) -> None:
+        self.columns = tuple(columns)
         for column in self.columns:
             column.read_error = self._read_error
-        self._layout_is_open = self.is_mapped and all(column.layout is None for column in self.columns)
-        requested = requested_elements(
-            self.func.mapspec if self.is_mapped else None, self.shape, self.plan.fixed_indices
+
+    # -- announced to workers ------------------------------------------------------------------------
+
+    def news(self) -> StageNews:
+        """Tell workers what they need to run this stage, or what became known of it since."""
+        number, plan = self.plan.stages.index(self), self.plan
+        names = [*self.func.output_names, *(name for name in self.func.parameters if name in plan.stores)]
+        stages = {name: plan.stage_of(name) for name in names}
+        return StageNews(
+            number,
+            self.shape,
+            {name: (plan.stores[name].shape, plan.stores[name].internal_shape) for name in names},
+            {name: stages[name].regions(name) for name in names},
+            {name: stages[name].published(name) for name in names if stages[name] is not self},
+            self.requested.runs,
+            {name: stages[name].failed for name in names},
         )
-        self._loop = self._make_loop(requested)
-        return requested
+
+    def regions(self, name: str) -> ColumnRegions:
+        """Give the place of an output in the shared file."""
+        return self._owned[self.func.output_names.index(name)].regions()
+
+    def published(self, name: str) -> list[tuple[int, int, int, int, int]]:
+        """Put the objects of an output into the shared file, once; give the place of each chunk."""
+        if name not in self._published:
+            shared = self.plan.shared
+            assert shared is not None
+            column = self.columns[self.func.output_names.index(name)]
+            self._published[name] = publish_objects(shared, column)
+        return self._published[name]
+
+    def adopt(self, news: StageNews) -> None:
+        """Take in, in a worker, what the parent announced."""
+        plan = self.plan
+        for name, (shape, internal_shape) in news.stores.items():
+            store, stage = plan.stores[name], plan.stage_of(name)
+            store.shape, store.internal_shape = shape, internal_shape
+            stage.failed = news.failed[name]
+            stage._attach(name, news.columns[name], news.objects.get(name, []))
+        if self._loop is None:
+            self.shape = news.shape
+            self.requested = Requested(self.stores[0].size, news.runs)
+            self._use_columns([self._attached[name].column for name in self.func.output_names])
+
+    def _attach(self, name: str, regions: ColumnRegions, chunks: Sequence[tuple[int, ...]]) -> None:
+        shared, store = self.plan.shared, self.plan.stores[name]
+        assert shared is not None
+        attached = self._attached.get(name)
+        if attached is None:
+            attached = self._attached[name] = AttachedColumn(shared, regions)
+            if isinstance(store, ColumnArray):
+                store.attach(attached.column)
+        else:
+            attached.update(regions)
+        attach_objects(shared, attached.column, chunks)
 
     def _resolve_shapes(self) -> None:
         mapspec = self.func.mapspec
@@ -85,11 +174,7 @@ class Stage:
             store.shape = self.shape
             store.internal_shape = internal
 
-    @staticmethod
-    def _column_of(store: StorageBase) -> Column:
-        return store.column if isinstance(store, ColumnArray) else Column(store.size)
-
-    def _make_loop(self, requested: Requested) -> TaskLoop:
+    def _make_loop(self) -> TaskLoop:
         func, plan = self.func, self.plan
         sources = self._sources()
         natives = list(sources)
@@ -109,7 +194,7 @@ class Stage:
             self.columns,
             n_positional=n_positional,
             unpack=isinstance(func.output_name, tuple),
-            runs=requested.runs,
+            runs=self.requested.runs,
             capture_errors=keeps_going,
             invoke=partial(self._invoke, checked) if is_general else None,
             propagate=(lambda _index: PROPAGATED) if keeps_going else None,
@@ -151,38 +236,47 @@ class Stage:
 
     @property
     def loop(self) -> TaskLoop:
-        """The loop; the stage must be prepared."""
-        assert self._loop is not None
+        """The loop, made when first used; the stage must be prepared."""
+        if self._loop is None:
+            self._loop = self._make_loop()
         return self._loop
 
-    def run(self, lease: Lease, deadline: float) -> int:
-        """Run a lease until ``deadline`` (``time.monotonic()``, seconds); give the first index not done."""
+    def run(self, lease: Lease, deadline: float, stop_flag: Buffer | None = None) -> int:
+        """Run a lease until ``deadline`` (``time.monotonic()``, seconds); give the first index not done.
+
+        What is done is kept, also when an element raises.
+        """
+        loop = self.loop
+        reached = lease.start
         try:
-            reached = int(self.loop.run(lease.start, lease.stop, deadline=deadline))
-        except Exception as error:
-            if not self._in_hook:
-                index = self.loop.reached
-                error.__traceback__ = user_frames(error.__traceback__)
-                record_failure(self.func, error, self.arguments(index), where=self.where(index))
+            reached = int(loop.run(lease.start, lease.stop, deadline=deadline, stop_flag=stop_flag))
+        except BaseException as error:
+            reached = loop.reached
+            error.__traceback__ = user_frames(error.__traceback__)
             raise
-        self.failed += self.loop.failed
-        if self._layout_is_open:
-            self._fix_layouts(lease.start, reached)
-        self._dump(lease.start, reached)
+        finally:
+            self.failed += loop.failed
+            if self.layout_is_open:
+                self._fix_layouts(lease.start, reached)
+            self.plan.keep(self, lease, reached)
         return reached
+
+    def record(self, error: Exception, index: int) -> None:
+        """Make an error of the function known: a note that names the element, the snapshot, the print."""
+        record_failure(self.func, error, self.arguments(index), where=self.where(index))
 
     def _invoke(self, checked: bool, _index: int, kwargs: dict[str, Any]) -> list[Any]:
         """Call the function the general way: hooks, debug lines and pickers."""
         func = self.func
-        self._in_hook = False
+        self.in_hook = False
         if checked and any(error_info(value) is not None for value in kwargs.values()):
             raise InputIsError
         positional, keywords = func.split_arguments(kwargs)
         result = func.call_target(*positional, **keywords)
         if func.observed:
-            self._in_hook = True
+            self.in_hook = True
             func.observe(result, kwargs)
-            self._in_hook = False
+            self.in_hook = False
         if isinstance(func.output_name, str) and not self.is_mapped:
             return [result]
         return [self._pick(result, name) for name in func.output_names]
@@ -202,7 +296,7 @@ class Stage:
             present = np.flatnonzero((tags != MISSING) & (tags != ERROR))
             if not len(present):
                 continue
-            self._layout_is_open = False
+            self.layout_is_open = False
             index = start + int(present[0])
             first = column.load(index) if column.tag(index) == OBJECT else None
             if type(first) is not np.ndarray or first.dtype.kind not in "biufc" or not first.dtype.isnative:
@@ -213,7 +307,22 @@ class Stage:
                 continue
             column.store(index, first)
 
-    def _dump(self, start: int, stop: int) -> None:
+    def commit(
+        self, committer: Committer, start: int, stop: int, attempt: int, runs: npt.NDArray[np.int64] | None
+    ) -> None:
+        """Write elements to disk: one record for all outputs."""
+        committer.commit(
+            self.number,
+            start,
+            stop,
+            attempt,
+            self.columns,
+            runs,
+            traceback_text=self.tracebacks.__getitem__,
+            outputs=self.func.output_names,
+        )
+
+    def dump(self, start: int, stop: int) -> None:
         """Hand what was computed to storages that are not columns themselves."""
         for store, column in zip(self.stores, self.columns, strict=True):
             if isinstance(store, ColumnArray):
@@ -229,6 +338,8 @@ class Stage:
         for store, column in zip(self.stores, self.columns, strict=True):
             if "?" in store.internal_shape:
                 store.internal_shape = self._first_shape(column, store.internal_shape)
+        if self.plan.durable is not None:
+            self.plan.durable.record_shapes(self)
 
     @staticmethod
     def _first_shape(column: Column, internal: tuple[Size, ...]) -> tuple[Size, ...]:
@@ -248,8 +359,12 @@ class Stage:
         """Give the arguments of one element by native names."""
         return dict(self.loop.arguments(index))
 
-    def _read_error(self, index: int, stored: object, traceback_number: int) -> Any:
-        text = self.tracebacks[traceback_number] if isinstance(stored, BaseException) else ""
+    def _read_error(self, index: int, stored: Any, traceback_number: int) -> Any:
+        text = ""
+        if isinstance(stored, KeptError):
+            stored, text = stored.error, stored.traceback
+        elif isinstance(stored, BaseException):
+            text = self.tracebacks[traceback_number]
         return snapshot(self.func, stored, text, self.arguments(index))
 
     def where(self, index: int) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipefunc_c._kernels.column import ERROR
+from pipefunc_c._kernels.tags import ERROR
 from pipefunc_c._storage.column_array import ColumnArray
 from pipefunc_c.exceptions import InvalidTypeError
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import os
 import random
 import sys
@@ -9,6 +11,8 @@ from typing import Any
 
 from pipefunc_c._optional import require
 from pipefunc_c._platform import count_threads
+
+_state = {"is_worker": False}
 
 
 def available_cores() -> int:
@@ -32,8 +36,22 @@ def may_fork() -> bool:
 
 
 def _library_threads() -> int:
-    controller = require("threadpoolctl").ThreadpoolController()
-    return sum(max(int(each["num_threads"]) - 1, 0) for each in controller.info())
+    return sum(max(int(library.num_threads) - 1, 0) for library in library_pools())
+
+
+def library_pools() -> list[Any]:
+    """List the thread pools of the BLAS and OpenMP libraries that are loaded, as threadpoolctl sees them."""
+    return list(require("threadpoolctl").ThreadpoolController().lib_controllers)
+
+
+def is_worker() -> bool:
+    """Tell whether this process is a worker of ours."""
+    return _state["is_worker"]
+
+
+def become_worker() -> None:
+    """Remember that this process is a worker of ours."""
+    _state["is_worker"] = True
 
 
 def draw_seeds() -> dict[str, Any]:
@@ -57,7 +75,16 @@ def seed_worker(seeds: dict[str, Any], worker: int) -> None:
         numpy_random.seed(numpy_random.SeedSequence([seeds["numpy"], worker]).generate_state(8))
 
 
-def cap_library_threads(n_workers: int) -> None:
-    """Leave each of the workers its share of the cores for BLAS and OpenMP."""
+def cap_library_threads(pools: list[Any], n_workers: int) -> None:
+    """Leave each of the workers its share of the cores for BLAS and OpenMP.
+
+    OpenBLAS loses its threads in a fork. To set their number in the child would start them again, and they
+    spin for some time; so the number is written to where OpenBLAS reads it.
+    """
     share = max(1, available_cores() // n_workers)
-    require("threadpoolctl").threadpool_limits(limits=share)
+    for pool in pools:
+        if pool.internal_api == "openblas":
+            with contextlib.suppress(ValueError):  # a build that hides the variable
+                ctypes.c_int.in_dll(pool.dynlib, "blas_cpu_number").value = share
+                continue
+        pool.set_num_threads(share)

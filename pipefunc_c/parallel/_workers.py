@@ -15,7 +15,13 @@ from typing import TYPE_CHECKING, Any
 from pipefunc_c._optional import require
 from pipefunc_c._platform import die_with
 from pipefunc_c.parallel._channel import Channel
-from pipefunc_c.parallel._environment import cap_library_threads, draw_seeds, seed_worker
+from pipefunc_c.parallel._environment import (
+    become_worker,
+    cap_library_threads,
+    draw_seeds,
+    library_pools,
+    seed_worker,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -87,6 +93,7 @@ class WorkerGroup:
         """Fork the workers."""
         context = require("multiprocessing").get_context("fork")
         seeds = draw_seeds()
+        self._pools = library_pools()
         self._selector = selectors.DefaultSelector()
         _groups.add(self)
         # Objects that exist now are not looked at by the collector of a worker, so their pages stay shared.
@@ -114,10 +121,11 @@ class WorkerGroup:
             gc.unfreeze()
 
     def _run_worker(self, channel: Channel, alive: int, number: int, seeds: dict[str, Any]) -> None:
+        become_worker()
         die_with(alive)
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what a Ctrl-C ends
         seed_worker(seeds, number)
-        cap_library_threads(self.n_workers)
+        cap_library_threads(self._pools, self.n_workers)
         os.register_at_fork(after_in_child=channel.close)
         with contextlib.suppress(EOFError, BrokenPipeError):
             self.serve(channel, number)

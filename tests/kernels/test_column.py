@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from kernels.values import SCALARS, Float64Subclass, FloatSubclass, identical, scalars
 
-from pipefunc_c._kernels import column as kernel
+from pipefunc_c._kernels import tags as kernel
 from pipefunc_c._kernels.column import Column
 
 EACH_SCALAR = pytest.mark.parametrize("value", SCALARS.values(), ids=SCALARS)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from kernels.values import LAYOUTS, POINT, SCALARS, ArraySubclass, fill, identical, lay_out, scalars
 
-from pipefunc_c._kernels import column as kernel
+from pipefunc_c._kernels import tags as kernel
 from pipefunc_c._kernels.column import Column
 
 SLAB_DTYPES = [np.dtype(code) for code in "?bhilqBHILQefdFD"]

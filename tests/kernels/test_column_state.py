@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from kernels.values import SCALARS, fill, identical, scalars
 
-from pipefunc_c._kernels import column as kernel
+from pipefunc_c._kernels import tags as kernel
 from pipefunc_c._kernels.column import Column
 from pipefunc_c._storage.home import SharedHome
 

@@ -18,7 +18,7 @@ from kernels.loops import (
     slices,
 )
 
-from pipefunc_c._kernels.column import ERROR, MISSING
+from pipefunc_c._kernels.tags import ERROR, MISSING
 
 
 class NeedsArguments(Exception):

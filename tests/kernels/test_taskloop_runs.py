@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from kernels.loops import Failed, both_loops, compare, elements, from_column, kernel_loop, numbers, outputs
 
-from pipefunc_c._kernels.column import ERROR
+from pipefunc_c._kernels.tags import ERROR
 
 # ---- errors that flow downstream ---------------------------------------------------------------
 

@@ -1,0 +1,155 @@
+"""A run that is kept on disk: what is committed when, what need not run again, how it ends."""
+
+from __future__ import annotations
+
+import os
+import platform
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pipefunc_c._kernels.index import runs_of
+from pipefunc_c._kernels.tags import ERROR, MISSING
+from pipefunc_c._storage.commits import CommittedRun, Committer
+from pipefunc_c._storage.compaction import compact
+from pipefunc_c.map._failures import is_error
+from pipefunc_c.map._requested import Requested
+from pipefunc_c.map._run_folder import RunFolder, open_run_folder
+from pipefunc_c.map._run_info import describe_run
+
+if TYPE_CHECKING:
+    import contextlib
+    from pathlib import Path
+
+    from pipefunc_c.map._options import RunOptions
+    from pipefunc_c.map._plan import Plan
+    from pipefunc_c.map._scheduler import Lease
+    from pipefunc_c.map._stage import Stage
+
+
+class DurableRun:
+    """Keep a run in its folder.
+
+    Each process commits what it computed, lease by lease, through a committer of its own.
+
+    Parameters
+    ----------
+    plan
+        The run. Its inputs were checked already: the folder is not touched before.
+    run_folder
+        The folder.
+    options
+        The options of the map.
+    """
+
+    def __init__(self, plan: Plan, run_folder: str | Path, options: RunOptions) -> None:
+        graph = plan.graph
+        self._plan = plan
+        self._sync = options.sync
+        self._persist_memory = options.persist_memory
+        info = describe_run(
+            graph.functions,
+            {name: plan.values[name] for name in plan.values if name in plan.given},
+            {name: value for name, value in graph.defaults.items() if name in plan.values},
+            plan.shapes,
+            internal_shapes={**plan.declared_shapes, **(options.internal_shapes or {})},
+            storage={name: plan.storage_ids[func] for func in graph.functions for name in func.output_names},
+            error_handling=options.error_handling,
+        )
+        self._folder: RunFolder = open_run_folder(
+            run_folder,
+            info,
+            graph.functions,
+            resume=options.resume,
+            resume_validation=options.resume_validation,
+            sync=options.sync is not None,
+        )
+        self._committer: Committer | None = None
+        self._committer_owner = 0
+        try:
+            self._earlier = CommittedRun(self._folder.path) if self._folder.resumed else None
+            for stage in plan.stages:
+                stage.number = self._folder.info.stage_number(stage.func.output_names)
+        except BaseException:
+            self._folder.close()
+            raise
+        self._first_attempt = 0 if self._earlier is None else self._earlier.next_attempt
+
+    def inherited(self) -> contextlib.AbstractContextManager[Any]:
+        """Give a context in which forked children hold the lock too: they commit."""
+        return self._folder.lock.keep_in_child()
+
+    # -- while it runs -------------------------------------------------------------------------------
+
+    def restore(self, stage: Stage) -> Requested:
+        """Fill the columns of a stage with what an earlier run committed; give what is left to run."""
+        requested = stage.requested
+        if self._earlier is None:
+            return requested
+        missing = ~self._earlier.restore(stage.number, stage.columns)
+        stage.failed = max(column.count(ERROR) for column in stage.columns)
+        if requested.runs is not None:
+            wanted = np.zeros(requested.size, dtype=bool)
+            for begin, end in requested.runs.tolist():
+                wanted[begin:end] = True
+            missing &= wanted
+        return Requested(requested.size, runs_of(missing))
+
+    def commit(self, stage: Stage, lease: Lease, reached: int) -> None:
+        """Commit what a lease computed, if the results of its stage are kept while the run goes on."""
+        if reached > lease.start and self._plan.is_committed(stage):
+            attempt = self._first_attempt + lease.attempt
+            stage.commit(self._own_committer(), lease.start, reached, attempt, stage.requested.runs)
+
+    def record_shapes(self, stage: Stage) -> None:
+        """Note the shapes of a stage that were not known before."""
+        shapes = self._plan.shapes.shapes
+        found = {
+            name: store.full_shape
+            for name, store in zip(stage.func.output_names, stage.stores, strict=True)
+            if "?" in shapes.get(name, ()) and store.full_shape_is_resolved()
+        }
+        if found:
+            self._folder.record_shapes(found)
+
+    def _own_committer(self) -> Committer:
+        if self._committer is None or self._committer_owner != os.getpid():
+            name = f"{platform.node()}-{os.getpid()}-{os.urandom(4).hex()}"
+            self._committer = Committer(self._folder.path, name, self._sync)
+            self._committer_owner = os.getpid()
+        return self._committer
+
+    # -- when it ends --------------------------------------------------------------------------------
+
+    def complete(self) -> None:
+        """Write what was only in memory, join all commits into one pair of files, export single values."""
+        if self._persist_memory:
+            for stage in self._plan.stages:
+                if not self._plan.is_committed(stage):
+                    self._commit_all(stage)
+        self._close_committer()
+        compact(self._folder.path, sync=self._sync is not None)
+        singles: dict[str, Any] = {}
+        for stage in self._plan.stages:
+            if not stage.is_mapped:
+                values = {name: self._plan.stores[name].get_from_index(0) for name in stage.func.output_names}
+                singles.update({name: value for name, value in values.items() if not is_error(value)})
+        self._folder.export(singles)
+
+    def _commit_all(self, stage: Stage) -> None:
+        present = np.ones(stage.requested.size, dtype=bool)
+        for column in stage.columns:
+            present &= column.tags != MISSING
+        if present.any():
+            runs = runs_of(present)
+            stage.commit(self._own_committer(), 0, len(present), self._first_attempt, runs)
+
+    def _close_committer(self) -> None:
+        if self._committer is not None and self._committer_owner == os.getpid():
+            self._committer.close()
+        self._committer = None
+
+    def close(self) -> None:
+        """Give the folder free."""
+        self._close_committer()
+        self._folder.close()

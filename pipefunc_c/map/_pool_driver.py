@@ -1,0 +1,193 @@
+"""The driver of a run in worker processes: feeds the scheduler with what the workers report."""
+
+from __future__ import annotations
+
+import contextlib
+import pickle
+import time
+from collections import deque
+from functools import partial
+from typing import TYPE_CHECKING
+
+from pipefunc_c._storage.home import SharedHome
+from pipefunc_c.exceptions import WorkerDiedError
+from pipefunc_c.map._messages import END, Report, write_lease, write_stage
+from pipefunc_c.map._scheduler import FinishStage, GrantLease, PrepareStage
+from pipefunc_c.map._worker import Failure, serve, take_objects
+from pipefunc_c.parallel._workers import Death, WorkerGroup
+
+if TYPE_CHECKING:
+    from pipefunc_c.map._plan import Plan
+    from pipefunc_c.map._progress import Progress
+    from pipefunc_c.map._scheduler import Action, Lease
+    from pipefunc_c.map._stage import Stage
+
+# Assumed until the first lease has come back; more than 0 lets the scheduler hand out leases ahead.
+FIRST_ROUND_TRIP = 1e-4
+GRACE_SECONDS = 0.5
+
+
+class PoolDriver:
+    """Run a plan in worker processes that live as long as the run.
+
+    Parameters
+    ----------
+    plan
+        What to run.
+    progress
+        Told of each lease that returns.
+    n_workers
+        How many processes.
+    """
+
+    def __init__(self, plan: Plan, progress: Progress, n_workers: int) -> None:
+        self._plan = plan
+        self._progress = progress
+        self._scheduler = plan.make_scheduler()
+        self._scheduler.round_trip = FIRST_ROUND_TRIP
+        self._home = plan.shared = SharedHome("pipefunc_c-run")
+        self._control = self._home.allocate(64)
+        self._group = WorkerGroup(partial(serve, plan, self._control), n_workers)
+        # Per worker the leases that are out, each with the moment it was sent to an idle worker, or 0.
+        self._out: list[deque[tuple[Lease, float]]] = [deque() for _ in range(n_workers)]
+        self._failure: BaseException | None = None
+        self._prepared: list[Stage] = []
+        self._is_started = False
+
+    def run(self) -> None:
+        """Run the plan.
+
+        Raises
+        ------
+        Exception
+            What the first failing element raised, with a note that names it; the origin is its ``__cause__``.
+        WorkerDiedError
+            If a worker process ended before its work was done.
+        """
+        try:
+            self._loop()
+        except BaseException:
+            self._let_finish()
+            raise
+        finally:
+            self._end()
+        if self._failure is not None:
+            raise self._failure
+
+    def _loop(self) -> None:
+        actions: deque[Action] = deque(self._scheduler.start())
+        for worker in range(len(self._out)):
+            actions.extend(self._scheduler.add_worker(worker))
+        patience: float | None = None
+        while True:
+            while actions:
+                actions.extend(self._act(actions.popleft()))
+            if not any(self._out):
+                return
+            if self._failure is not None:
+                # What still computes may finish its element and commit; it is not waited for longer.
+                patience = patience or time.monotonic() + GRACE_SECONDS
+                if time.monotonic() > patience:
+                    return
+            for event in self._group.wait(None if patience is None else 0.05):
+                if isinstance(event, Death):
+                    raise self._death_error(event)
+                actions.extend(self._take(event.worker, Report.read(event.data)))
+
+    def _act(self, action: Action) -> list[Action]:
+        if isinstance(action, PrepareStage):
+            stage = self._plan.stages[action.stage]
+            requested = stage.prepare()
+            self._progress.set_total(action.stage, len(requested))
+            self._prepared.append(stage)
+            if self._is_started:
+                self._tell_all(write_stage(stage.news()))
+            return self._scheduler.stage_prepared(action.stage, requested)
+        if isinstance(action, GrantLease):
+            assert isinstance(action.worker, int)
+            if not self._is_started:
+                self._start()
+            out = self._out[action.worker]
+            out.append((action.lease, 0.0 if out else time.monotonic()))
+            self._group.send(action.worker, write_lease(action.lease, action.seconds))
+        elif isinstance(action, FinishStage):
+            self._plan.stages[action.stage].finish()
+        return []
+
+    def _start(self) -> None:
+        """Start the workers, when there is something for them to do; tell them what is ready so far."""
+        durable = self._plan.durable
+        with durable.inherited() if durable is not None else contextlib.nullcontext():
+            self._group.start()
+        self._is_started = True
+        for stage in self._prepared:
+            self._tell_all(write_stage(stage.news()))
+
+    def _tell_all(self, message: bytes) -> None:
+        for worker in range(len(self._out)):
+            self._group.send(worker, message)
+
+    def _take(self, worker: int, report: Report) -> list[Action]:
+        """Take in a report: objects first, then what is done."""
+        lease, sent = self._out[worker].popleft()
+        stage = self._plan.stages[lease.stage]
+        stage.failed += report.failed
+        if sent:
+            round_trip = max(time.monotonic() - sent - report.seconds, 1e-6)
+            self._scheduler.round_trip = min(self._scheduler.round_trip, round_trip)
+        if report.objects:
+            added = [
+                take_objects(column, objects)
+                for column, objects in zip(stage.columns, pickle.loads(report.objects), strict=True)
+            ]
+            if any(added):
+                self._tell_all(write_stage(stage.news()))
+        stage.dump(lease.start, report.reached)
+        if report.error:
+            self._fail(lease, report)
+            actions = self._scheduler.lease_failed(worker, report.reached)
+        else:
+            actions = self._scheduler.lease_returned(worker, report.reached, report.seconds)
+        self._progress.update(lease.stage, self._scheduler.done(lease.stage), stage.failed)
+        return actions
+
+    def _fail(self, lease: Lease, report: Report) -> None:
+        self._control[0] = 1
+        failure: Failure = pickle.loads(report.error)
+        error = failure.load()
+        if self._failure is None:
+            self._failure = error
+            if failure.of_element and not failure.in_hook and isinstance(error, Exception):
+                self._plan.stages[lease.stage].record(error, report.reached)
+
+    def _death_error(self, death: Death) -> WorkerDiedError:
+        leases = [lease for lease, _ in self._out[death.worker]]
+        where = "while it was idle"
+        if leases:
+            outputs = ", ".join(self._plan.stages[leases[0].stage].func.output_names)
+            where = f"while it computed elements {leases[0].start} to {leases[0].stop - 1} of {outputs}"
+        return WorkerDiedError(
+            f"{death} {where}",
+            detail=death.exitcode,
+            hint="a function that exits, crashes or runs out of memory ends its worker; "
+            "run with parallel=False to see where",
+        )
+
+    def _let_finish(self) -> None:
+        """Let workers finish the element they are at, and commit, but not for long."""
+        self._control[0] = 1
+        until = time.monotonic() + GRACE_SECONDS
+        while any(self._out) and time.monotonic() < until:
+            for event in self._group.wait(until - time.monotonic()):
+                if isinstance(event, Death):
+                    self._out[event.worker].clear()
+                else:
+                    self._out[event.worker].popleft()
+
+    def _end(self) -> None:
+        if self._is_started:
+            if not any(self._out):
+                self._tell_all(bytes([END]))
+                self._group.close()
+            self._group.kill()
+        self._home.close()

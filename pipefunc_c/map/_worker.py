@@ -1,0 +1,205 @@
+"""What runs in a worker process: take leases, run them, report."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import platform
+import time
+import traceback
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeGuard
+
+import numpy as np
+
+from pipefunc_c._describe import message_of
+from pipefunc_c._kernels.tags import ERROR, MISSING, OBJECT
+from pipefunc_c._storage.object_chunks import ObjectChunk, object_chunks
+from pipefunc_c._storage.packing import pack
+from pipefunc_c.exceptions import RemoteError, dump_exception, load_exception
+from pipefunc_c.map._messages import END, STAGE, Report, read_lease, read_stage
+
+if TYPE_CHECKING:
+    from pipefunc_c._kernels.column import Column
+    from pipefunc_c.map._plan import Plan
+    from pipefunc_c.map._scheduler import Lease
+    from pipefunc_c.map._stage import Stage
+    from pipefunc_c.parallel._channel import Channel
+
+# Values that may belong into memory of their own.
+_KINDS: tuple[type, ...] = (np.ndarray, complex, np.complexfloating)
+_OBJECT_BITS = 1 << OBJECT | 1 << ERROR
+
+
+@dataclass(frozen=True)
+class Objects:
+    """The objects and errors of one output that a lease computed.
+
+    Parameters
+    ----------
+    chunks
+        Their pickles.
+    has_arrays, has_complex
+        Whether there are values among them that belong into memory of their own: the parent makes it.
+    """
+
+    chunks: tuple[ObjectChunk, ...]
+    has_arrays: bool
+    has_complex: bool
+
+
+@dataclass(frozen=True)
+class Failure:
+    """What stopped a lease, in a form that crosses processes.
+
+    Parameters
+    ----------
+    exception
+        Its pickle.
+    summary
+        Its type and text, in case the pickle cannot be read.
+    traceback
+        The formatted traceback.
+    process
+        Host and pid.
+    in_hook
+        Whether a hook raised it, not the function.
+    of_element
+        Whether an element raised it, or the handling of the results did.
+    """
+
+    exception: bytes
+    summary: str
+    traceback: str
+    process: str
+    in_hook: bool
+    of_element: bool
+
+    @classmethod
+    def of(cls, error: BaseException, *, in_hook: bool, of_element: bool) -> Failure:
+        """Describe an exception of this process."""
+        return cls(
+            dump_exception(error),
+            f"{type(error).__qualname__}: {message_of(error)}",
+            "".join(traceback.format_exception(error)),
+            f"{platform.node()}, pid {os.getpid()}",
+            in_hook,
+            of_element,
+        )
+
+    def load(self) -> BaseException:
+        """Give the exception, with its origin as ``__cause__``."""
+        error = load_exception(self.exception, self.summary)
+        error.__cause__ = RemoteError(f"raised in a worker process ({self.process})", self.traceback)
+        return error
+
+
+def serve(plan: Plan, control: np.ndarray[Any, Any], channel: Channel, _number: int) -> None:
+    """Do what the parent says until it says END.
+
+    Parameters
+    ----------
+    plan
+        The run; this process was forked when it was made.
+    control
+        Shared memory; its first byte is the stop flag.
+    channel
+        To the parent.
+    """
+    while True:
+        data = channel.receive()
+        if data[0] == END:
+            return
+        if data[0] == STAGE:
+            news = read_stage(data)
+            plan.stages[news.stage].adopt(news)
+        else:
+            lease, seconds = read_lease(data)
+            channel.send(*run_lease(plan.stages[lease.stage], lease, seconds, control[:1]).parts())
+
+
+def run_lease(stage: Stage, lease: Lease, seconds: float, stop_flag: Any) -> Report:
+    """Run a lease and describe what came out; numbers are in shared memory already."""
+    started = time.monotonic()
+    failed_before = stage.failed
+    failure = b""
+    reached = lease.start
+    try:
+        try:
+            reached = stage.run(lease, started + seconds, stop_flag)
+        except BaseException as error:
+            reached = stage.loop.reached
+            failure = pickle.dumps(Failure.of(error, in_hook=stage.in_hook, of_element=True))
+        objects = _pack_objects(stage, lease.start, reached)
+    except BaseException as error:  # results that cannot be pickled or committed
+        failure = pickle.dumps(Failure.of(error, in_hook=False, of_element=False))
+        objects, reached = b"", lease.start
+    return Report(reached, stage.failed - failed_before, time.monotonic() - started, objects, failure)
+
+
+def _pack_objects(stage: Stage, start: int, stop: int) -> bytes:
+    """Pack what is not in shared memory; nothing where there is nothing."""
+    if not any(column.tag_set(start, stop) & _OBJECT_BITS for column in stage.columns):
+        return b""
+    names = stage.func.output_names
+    return pickle.dumps(
+        [
+            _objects_of(stage, column, name, start, stop)
+            for column, name in zip(stage.columns, names, strict=True)
+        ]
+    )
+
+
+def _objects_of(stage: Stage, column: Column, name: str, start: int, stop: int) -> Objects:
+    if not column.tag_set(start, stop) & _OBJECT_BITS:
+        return Objects((), has_arrays=False, has_complex=False)
+    packed = pack(
+        column,
+        start,
+        stop,
+        stage.requested.runs,
+        portable=False,
+        traceback_text=stage.tracebacks.__getitem__,
+        output=name,
+    )
+    has_arrays = (
+        stage.is_mapped and column.layout is None and type(first_value(column, start, stop)) is np.ndarray
+    )
+    has_complex, column.refused_complex = column.refused_complex, False
+    return Objects(packed.objects, has_arrays, has_complex)
+
+
+def first_value(column: Column, start: int, stop: int) -> Any:
+    """Give the first element of a range that is there and no error; None if there is none."""
+    tags = column.tags[start:stop]
+    present = np.flatnonzero((tags != MISSING) & (tags != ERROR))
+    return column.load(start + int(present[0])) if len(present) else None
+
+
+def take_objects(column: Column, objects: Objects) -> bool:
+    """Take objects of a worker into the parent's column; True if the column got a new region.
+
+    They stay pickled until they are looked at, but for values that belong into memory of their own.
+    """
+    for chunk in objects.chunks:
+        object_chunks(column).add(chunk)
+    if not (objects.has_arrays or objects.has_complex):
+        return False
+    before = (column.layout, column.has_complex)
+    if objects.has_complex:
+        column.add_complex()
+    for chunk in objects.chunks:
+        for index in range(chunk.first, chunk.last):
+            if column.tag(index) == OBJECT:
+                value: Any = column.load(index)
+                if not isinstance(value, _KINDS):
+                    continue
+                if objects.has_arrays and column.layout is None and is_numeric_array(value):
+                    column.fix_layout(value.dtype, value.shape)
+                column.store(index, value)
+    return before != (column.layout, column.has_complex)
+
+
+def is_numeric_array(value: object) -> TypeGuard[np.ndarray[Any, Any]]:
+    """Tell whether a value is an array that a slab can hold."""
+    return type(value) is np.ndarray and value.dtype.kind in "biufc" and value.dtype.isnative

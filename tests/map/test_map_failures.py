@@ -1,0 +1,134 @@
+"""What is kept of failures while a map goes on: tracebacks, each with its own text, and little else."""
+
+from __future__ import annotations
+
+import gc
+import pickle
+import tracemalloc
+import weakref
+
+import numpy as np
+import pytest
+
+from pipefunc_c import ErrorSnapshot, PipeFunc, Pipeline, pipefunc
+
+pytestmark = pytest.mark.timeout(60)
+
+
+@pipefunc("y", mapspec="x[i] -> y[i]", print_error=False)
+def odd_fails(x, k=7):
+    if x % 2:
+        raise ValueError(f"odd: {x}")
+    return x * 10
+
+
+@pipefunc("z", mapspec="y[i] -> z[i]", print_error=False)
+def after(y):
+    return y + 1
+
+
+def run(functions, inputs, **options):
+    return Pipeline(functions).map(inputs, parallel=False, error_handling="continue", **options)
+
+
+class TestTracebacks:
+    def test_only_the_users_frames(self):
+        text = run([odd_fails], {"x": [1]})["y"].output[0].traceback
+        assert text.startswith("Traceback (most recent call last):\n")
+        assert "in odd_fails" in text
+        assert 'raise ValueError(f"odd: {x}")' in text
+        assert text.rstrip().endswith("ValueError: odd: 1")
+        assert ".pyx" not in text
+        assert "pipefunc_c" not in text.replace("tests", "")
+
+    def test_each_has_its_own_message(self):
+        output = run([odd_fails], {"x": [1, 3, 5]})["y"].output
+        assert [f"odd: {x}" in error.traceback for x, error in zip([1, 3, 5], output, strict=True)] == [
+            True
+        ] * 3
+        assert "odd: 1" not in output[2].traceback
+
+    @pytest.mark.parametrize("explicit", [True, False], ids=["cause", "context"])
+    def test_each_has_its_own_cause(self, explicit):
+        @pipefunc("y", mapspec="x[i] -> y[i]", print_error=False)
+        def chained(x):
+            try:
+                raise KeyError(f"inner {x}")
+            except KeyError as error:
+                if explicit:
+                    raise ValueError("outer") from error
+                raise ValueError("outer")  # noqa: B904  the context is what is tested
+
+        output = run([chained], {"x": [1, 2, 3]})["y"].output
+        assert [f"inner {x}" in error.traceback for x, error in zip([1, 2, 3], output, strict=True)] == [
+            True
+        ] * 3
+
+    def test_different_lines_are_told_apart(self):
+        @pipefunc("y", mapspec="x[i] -> y[i]", print_error=False)
+        def two_ways(x):
+            if x:
+                raise ValueError("same")
+            raise ValueError("same")
+
+        first, second = run([two_ways], {"x": [0, 1]})["y"].output
+        assert first.traceback != second.traceback
+
+    def test_deep_recursion(self):
+        def dive(x):
+            return dive(x + 1)
+
+        error = run([PipeFunc(dive, "y", mapspec="x[i] -> y[i]", print_error=False)], {"x": [0]})["y"].output[
+            0
+        ]
+        assert type(error.exception) is RecursionError
+        assert "repeated" in error.traceback
+
+
+def test_results_with_errors_can_be_pickled():
+    results = run([odd_fails, after], {"x": [0, 1]})
+    copied = pickle.loads(pickle.dumps(results))
+    assert str(copied["y"].output[1].exception) == "odd: 1"
+    assert copied["z"].output[1].reason == "input_is_error"
+
+
+@pytest.mark.parametrize("chained", [False, True], ids=["plain", "chained"])
+def test_what_failed_calls_held_is_given_free(chained):
+    held = []
+
+    class Large:
+        pass
+
+    @pipefunc("y", mapspec="x[i] -> y[i]", print_error=False)
+    def hold(x):
+        large = Large()
+        held.append(weakref.ref(large))
+        try:
+            raise KeyError(x)
+        except KeyError as error:
+            if chained:
+                raise ValueError(x) from error
+        raise ValueError(x)
+
+    results = run([hold], {"x": range(10)})
+    gc.collect()
+    assert [reference() for reference in held] == [None] * 10
+    assert type(results["y"].output[3]) is ErrorSnapshot
+
+
+def test_a_failure_costs_at_most_300_bytes():
+    n = 20_000
+    values = np.arange(1, 2 * n, 2)
+    run([odd_fails], {"x": values[:100]})
+    gc.collect()
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        results = run([odd_fails], {"x": values})
+        gc.collect()
+        used = tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+    assert results["y"].store.mask_linear().count(False) == n
+    assert type(results["y"].store[n - 1]) is ErrorSnapshot
+    assert used / n <= 300
