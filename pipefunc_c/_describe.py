@@ -95,6 +95,9 @@ def callable_name(function: object) -> str:
     """
     if isinstance(function, functools.partial):
         return f"functools.partial of {callable_name(function.func)}"
+    wrapped = getattr(function, "__wrapped__", None)
+    if callable(wrapped) and not hasattr(function, "__qualname__"):
+        return callable_name(wrapped)
     owner: object = function if hasattr(function, "__qualname__") else type(function)
     name = f"{getattr(owner, '__module__', None) or 'builtins'}.{getattr(owner, '__qualname__', '?')}"
     return name if owner is function else f"instance of {name}"

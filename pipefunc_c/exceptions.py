@@ -412,9 +412,11 @@ class PropagatedErrorSnapshot:
         pending: list[ErrorSnapshot | PropagatedErrorSnapshot | None] = [self]
         while pending:
             error = pending.pop()
-            if error is None or id(error) in seen:
+            # A map builds a snapshot each time that it is looked at; the exception in it is always the same.
+            identity = id(error.exception if isinstance(error, ErrorSnapshot) else error)
+            if error is None or identity in seen:
                 continue
-            seen.add(id(error))
+            seen.add(identity)
             if isinstance(error, ErrorSnapshot):
                 causes.append(error)
             else:

@@ -40,10 +40,22 @@ def test_quickstart_prints_its_cost_and_writes_a_picture(require, tmp_path):
     assert "3,600 elements" in result.stdout
     ratio = re.search(r"ratio\s+([\d.]+)", result.stdout)
     assert ratio is not None
-    assert 0.1 < float(ratio[1]) < 10
+    assert 0.1 < float(ratio[1]) < 100
+    assert re.search(r"again with resume=True: [\d.]+ ms, nothing was computed", result.stdout)
     picture = (tmp_path / "small.png").read_bytes()
     assert picture.startswith(PNG_SIGNATURE)
     assert len(picture) > 20_000
+
+
+def test_quickstart_goes_on_in_a_kept_folder(tmp_path):
+    chaotic = r"chaotic: .*"
+    first = run_example("quickstart.py", "40", "--run-folder", "kept", cwd=tmp_path)
+    for path in (tmp_path / "kept" / "commits").glob("*.ledger"):
+        path.unlink()
+    second = run_example("quickstart.py", "40", "--run-folder", "kept", cwd=tmp_path)
+    assert second.returncode == 0, second.stdout + second.stderr
+    assert "1,600 elements; what kept did not hold yet took" in second.stdout
+    assert re.findall(chaotic, second.stdout) == re.findall(chaotic, first.stdout) != []
 
 
 def test_quickstart_refuses_a_grid_of_one_point(tmp_path):

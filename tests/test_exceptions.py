@@ -27,6 +27,8 @@ BUILTINS = {
     "GraphError": ValueError,
     "InputError": ValueError,
     "UnusedParametersError": ValueError,
+    "RunFolderInUseError": RuntimeError,
+    "RunFolderWriteError": OSError,
     "UnknownNameError": KeyError,
     "OperationError": RuntimeError,
     "OutOfBoundsError": IndexError,

@@ -224,7 +224,7 @@ def test_what_cannot_be_looked_into_is_named(func, unknown):
 @pytest.mark.parametrize(
     "func",
     [len, np.sin, math.sin, operator.add, str.upper, "a".upper, int, np.float64, operator.itemgetter(1)],
-    ids=repr,
+    ids=["len", "np.sin", "math.sin", "add", "str.upper", "bound upper", "int", "float64", "itemgetter"],
 )
 def test_any_callable_has_an_identity(func):
     identity = code_identity(func)

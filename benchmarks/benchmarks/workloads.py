@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
+TEN_MICROSECONDS = 540  # turns of a loop
+
+
 def double(x):
     """Double: the smallest task that does something."""
     return 2 * x
@@ -56,6 +59,20 @@ def identity(x):
 def add(x, y):
     """Add two arguments."""
     return x + y
+
+
+def as_dict(x):
+    """Return a small dict."""
+    value = float(x)
+    return {"value": value, "positive": value > 0}
+
+
+def ten_microseconds(x):
+    """Compute for about ten microseconds."""
+    total = float(x)
+    for _ in range(TEN_MICROSECONDS):
+        total = total * 0.5 + 1.0
+    return total
 
 
 def mapped(api: Any, function: Callable[..., Any], output: str | tuple[str, ...], mapspec: str | None) -> Any:
@@ -126,3 +143,8 @@ def numbers(count: int) -> np.ndarray:
 def map_sequentially(pipeline: Any, inputs: dict[str, Any], **options: Any) -> Any:
     """Map in this process, in memory, without a progress bar: what both packages can do."""
     return pipeline.map(inputs, parallel=False, storage="dict", show_progress=False, **options)
+
+
+def map_in_workers(pipeline: Any, inputs: dict[str, Any], **options: Any) -> Any:
+    """Map in worker processes that start for this map, one per core, without a progress bar."""
+    return pipeline.map(inputs, parallel=True, show_progress=False, **options)

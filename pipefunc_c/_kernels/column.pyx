@@ -127,7 +127,8 @@ cdef class Column(Cells):
 
     def _kept(self, index):
         if self.tag(index) == TAG_ERROR:
-            return self.load_error(index)
+            # What users see of it: the means to build that stay in this process.
+            return (self.load(index), 0) if self.read_error is not None else self.load_error(index)
         return self.load(index), -1
 
     def copy_range(self, start, tags, cells, complexes=None, arrays=None):

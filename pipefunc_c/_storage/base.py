@@ -288,12 +288,16 @@ def storage_class(storage_id: str) -> type[StorageBase]:
     ------
     InvalidValueError
         If the id is not registered.
+    InvalidTypeError
+        If it is no str.
 
     Examples
     --------
     >>> storage_class("dict").__name__
     'DictArray'
     """
+    if not isinstance(storage_id, str):
+        raise InvalidTypeError(f"storage is {storage_id!r}", hint="allowed are ids and dicts of ids by output")
     if storage_id not in storage_registry:
         known = ", ".join(sorted(storage_registry))
         raise InvalidValueError(f"storage {storage_id!r} is not registered", hint=f"registered are: {known}")

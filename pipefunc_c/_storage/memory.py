@@ -31,11 +31,8 @@ class DictArray(ColumnArray):
 
     Examples
     --------
-    >>> DictArray(None, (2,), mapping={(0,): "a"}).to_array()
-    masked_array(data=['a', --],
-                 mask=[False,  True],
-           fill_value='?',
-                dtype=object)
+    >>> DictArray(None, (2,), mapping={(0,): "a"}).to_array().tolist()
+    ['a', None]
     """
 
     storage_id: ClassVar[str] = "dict"

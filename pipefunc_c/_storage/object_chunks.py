@@ -13,6 +13,7 @@ import numpy as np
 
 from pipefunc_c._describe import message_of
 from pipefunc_c._optional import require
+from pipefunc_c._storage.exact import exact
 from pipefunc_c.exceptions import InvalidTypeError, OperationError
 
 if TYPE_CHECKING:
@@ -199,7 +200,7 @@ def pack_values(
     if last - first != len(values):
         positions = (np.asarray(indices, dtype="<u8") - np.uint64(first)).tobytes()
     try:
-        data = dump((positions, values), portable=portable)
+        data = dump((positions, exact(values)), portable=portable)
     except MemoryError:
         raise
     except Exception as error:

@@ -184,30 +184,43 @@ class RunLock:
     # -- without locks of the system -----------------------------------------------------------------
 
     def _take_file(self) -> None:
-        held = self.folder / f"{LOCK_NAME}.held"
+        """Put down a numbered file; who finds another living one beside it withdraws."""
         own = self.folder / f"{LOCK_NAME}.{os.getpid()}-{os.urandom(4).hex()}"
         own.write_text(_own_text())
         try:
-            for _ in range(10):
-                if _link(own, held):
-                    self._held_file = held
-                    return
-                holder = _read(held)
-                if holder and not _is_dead(holder):
-                    raise self._in_use(_describe(holder))
-                # Moved aside and looked at again: another process may have taken the dead one's place.
-                aside = own.with_name(f"{own.name}.dead")
-                try:
-                    held.replace(aside)
-                except FileNotFoundError:
-                    continue
-                found = _read(aside)
-                if found != holder:
-                    _link(aside, held)
-                aside.unlink(missing_ok=True)
-            raise self._in_use("processes that take it from each other")
+            while self._held_file is None:
+                self._refuse_if_living(self._holders())
+                number = max(self._holders(), default=0) + 1
+                claimed = self._claim(number)
+                if _link(own, claimed):
+                    self._held_file = claimed
         finally:
             own.unlink(missing_ok=True)
+        others = {number: path for number, path in self._holders().items() if path != self._held_file}
+        try:
+            # Of two that come at once, the second to put its file down sees that of the first.
+            self._refuse_if_living(others)
+        except RunFolderInUseError:
+            self._held_file.unlink(missing_ok=True)
+            self._held_file = None
+            raise
+        for path in others.values():
+            path.unlink(missing_ok=True)
+
+    def _claim(self, number: int) -> Path:
+        return self.folder / f"{LOCK_NAME}.held-{number}"
+
+    def _holders(self) -> dict[int, Path]:
+        prefix = self._claim(0).name[:-1]
+        names = [name for name in os.listdir(self.folder) if name.startswith(prefix)]
+        numbers = [int(name[len(prefix) :]) for name in names if name[len(prefix) :].isdecimal()]
+        return {number: self._claim(number) for number in numbers}
+
+    def _refuse_if_living(self, holders: dict[int, Path]) -> None:
+        for path in holders.values():
+            holder = _read(path)
+            if path.exists() and not _is_dead(holder):
+                raise self._in_use(_describe(holder))
 
     def _in_use(self, holder: str) -> RunFolderInUseError:
         return RunFolderInUseError(

@@ -47,9 +47,9 @@ def run_inline(plan: Plan, progress: Progress) -> None:
                 reached = stage.run(lease, started + action.seconds)
             except Exception as error:
                 failure = error
-                if not stage.in_hook:
-                    stage.record(error, stage.loop.reached)
-                actions.extend(scheduler.lease_failed(INLINE, stage.loop.reached))
+                if stage.is_to_blame:
+                    stage.record(error, stage.reached)
+                actions.extend(scheduler.lease_failed(INLINE, stage.reached))
             else:
                 actions.extend(scheduler.lease_returned(INLINE, reached, time.monotonic() - started))
             progress.update(lease.stage, scheduler.done(lease.stage), stage.failed)

@@ -41,7 +41,7 @@ def is_equal(first: Any, second: Any) -> bool | None:
     --------
     >>> is_equal({"a": [1.0, float("nan")]}, {"a": [1.0 + 1e-12, float("nan")]})
     True
-    >>> is_equal(1, 1.0), is_equal(object(), object())
+    >>> is_equal(1, 1.0), is_equal(iter([1]), iter([2]))
     (False, None)
     """
     try:

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pipefunc_c._describe import message_of
 from pipefunc_c.exceptions import ErrorInfo, ErrorSnapshot, PropagatedErrorSnapshot
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Hashable, Mapping
     from types import CodeType, TracebackType
 
     from pipefunc_c._function.pipefunc import PipeFunc
@@ -22,11 +23,25 @@ if TYPE_CHECKING:
 def user_frames(frames: TracebackType | None) -> TracebackType | None:
     """Leave out the frames of the compiled loop and those above it: they say nothing about the error."""
     inner = frames
+    if all(not each.f_code.co_filename.endswith(".pyx") for each, _ in traceback.walk_tb(frames)):
+        return frames
     while inner is not None and not inner.tb_frame.f_code.co_filename.endswith(".pyx"):
         inner = inner.tb_next
     while inner is not None and inner.tb_frame.f_code.co_filename.endswith(".pyx"):
         inner = inner.tb_next
     return inner
+
+
+def _chain(error: BaseException) -> list[BaseException]:
+    """List an error and what it was raised from or during."""
+    chain: list[BaseException] = []
+    pending: list[BaseException | None] = [error]
+    while pending:
+        each = pending.pop()
+        if each is not None and not any(each is other for other in chain):
+            chain.append(each)
+            pending += (each.__cause__, each.__context__)
+    return chain
 
 
 class TracebackTable:
@@ -50,25 +65,30 @@ class TracebackTable:
     """
 
     def __init__(self) -> None:
-        self._numbers: dict[tuple[int, ...], int] = {}
+        self._numbers: dict[tuple[Hashable, ...], int] = {}
         self._texts: list[str] = []
         self._codes: list[CodeType] = []  # kept alive: their ids are keys
 
     def intern(self, error: BaseException) -> int:
         """Give the number of the traceback of an error; one with causes is formatted with them."""
-        key: list[int] = []
         error.__traceback__ = user_frames(error.__traceback__)
-        frame = error.__traceback__
-        while frame is not None:
-            key += (id(frame.tb_frame.f_code), frame.tb_lasti)
-            frame = frame.tb_next
-        if error.__cause__ is not None or error.__context__ is not None:
-            key.append(-1)
+        chain = _chain(error)
+        key: list[Any] = []
+        for each in chain:
+            frame = each.__traceback__
+            while frame is not None:
+                key += (id(frame.tb_frame.f_code), frame.tb_lasti)
+                frame = frame.tb_next
+            if each is not error:  # its text is part of what is kept
+                key += [type(each), message_of(each)]
         number = self._numbers.get(tuple(key))
         if number is None:
             number = self._numbers[tuple(key)] = len(self._texts)
             self._texts.append("".join(traceback.format_exception(error)[:-1]))
-            self._codes += [entry[0].f_code for entry in traceback.walk_tb(error.__traceback__)]
+            for each in chain:
+                self._codes += [entry[0].f_code for entry in traceback.walk_tb(each.__traceback__)]
+        for each in chain:  # tracebacks hold the frames, and they hold the arguments
+            each.__traceback__ = None
         return number
 
     def __getitem__(self, number: int) -> str:

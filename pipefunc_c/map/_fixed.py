@@ -11,10 +11,28 @@ from pipefunc_c.exceptions import InvalidTypeError, InvalidValueError, OutOfBoun
 from pipefunc_c.map._requested import Requested
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from pipefunc_c._function.pipefunc import PipeFunc
     from pipefunc_c._spec.mapspec import MapSpec
+
+
+def check_bounds(mapspec: MapSpec, shape: Sequence[int | str], fixed: Mapping[str, int | slice]) -> None:
+    """Check fixed indices against sizes of the external axes; sizes that are not known fit all.
+
+    Raises
+    ------
+    OutOfBoundsError
+        If an index is not on its axis.
+    """
+    for axis, length in zip(mapspec.external_indices, shape, strict=True):
+        index = fixed.get(axis)
+        if index is None or isinstance(index, slice) or isinstance(length, str):
+            continue
+        if not -length <= index < length:
+            raise OutOfBoundsError(
+                f"fixed index {axis}={index!r} is out of bounds for an axis of size {length}"
+            )
 
 
 def requested_elements(
@@ -45,14 +63,14 @@ def requested_elements(
     if not fixed or not set(axes) & set(fixed):
         return Requested(size)
     mask = np.zeros(shape, dtype=bool)
-    for axis, length in zip(axes, shape, strict=True):
-        index = fixed.get(axis)
-        if index is not None and not isinstance(index, slice) and not -length <= index < length:
-            raise OutOfBoundsError(
-                f"fixed index {axis}={index!r} is out of bounds for an axis of size {length}"
-            )
+    if mapspec is not None:
+        check_bounds(mapspec, shape, fixed)
     mask[tuple(fixed.get(axis, slice(None)) for axis in axes)] = True
     return Requested(size, runs_of(mask.ravel()))
+
+
+def _is_index(value: object) -> bool:
+    return hasattr(value, "__index__") and not isinstance(value, bool)
 
 
 def check_fixed_indices(fixed: Mapping[str, Any], functions: Iterable[PipeFunc[..., Any]]) -> None:
@@ -84,7 +102,9 @@ def check_fixed_indices(fixed: Mapping[str, Any], functions: Iterable[PipeFunc[.
             raise InvalidValueError(
                 f"fixed_indices names the axis {axis!r}", hint=f"the axes are {sorted(known_axes)}"
             )
-        if not isinstance(index, slice) and (isinstance(index, bool) or not hasattr(index, "__index__")):
+        parts = (index.start, index.stop, index.step) if isinstance(index, slice) else (index,)
+        optional = isinstance(index, slice)
+        if any(not _is_index(part) and not (optional and part is None) for part in parts):
             raise InvalidTypeError(f"fixed_indices[{axis!r}] is {index!r}, expected an int or a slice")
     for func in functions:
         iterated = {} if func.mapspec is None else {spec.name: spec.axes for spec in func.mapspec.inputs}

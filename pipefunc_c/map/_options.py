@@ -65,6 +65,10 @@ class RunOptions:
                 f"executor={self.executor!r} was given with parallel=False",
                 hint="leave one of the two out: an executor is only used when the map is parallel",
             )
+        if not isinstance(self.storage, str | Mapping | None):
+            raise InvalidTypeError(
+                f"storage is {self.storage!r}", hint="allowed are an id, a dict of these by output, and None"
+            )
         for storage in self.storage.values() if isinstance(self.storage, Mapping) else (self.storage,):
             if storage is not None:
                 storage_class(storage)

@@ -12,7 +12,7 @@ from pipefunc_c._storage.base import StorageBase, storage_class
 from pipefunc_c._storage.memory import DictArray, MemoryArray, SharedArray
 from pipefunc_c.exceptions import InputError
 from pipefunc_c.map._failures import is_error
-from pipefunc_c.map._fixed import check_fixed_indices
+from pipefunc_c.map._fixed import check_bounds, check_fixed_indices
 from pipefunc_c.map._scheduler import Scheduler
 from pipefunc_c.map._stage import Stage
 
@@ -66,6 +66,7 @@ class Plan:
         self._check_internal_shapes()
         self.shapes = self._infer_shapes()
         self.storage_ids = options.storage_of(graph.functions)
+        self._check_fixed_bounds()
         for func in graph.functions:
             self._add_stage(func, self.shapes, storage_class(self.storage_ids[func]))
 
@@ -109,6 +110,14 @@ class Plan:
         mapped = {name for mapspec in mapspecs for name in mapspec.input_names}
         inputs = {name: array_shape(self.values[name], name) for name in mapped if name in self.values}
         return map_shapes(mapspecs, inputs, self.options.internal_shapes, self.declared_shapes)
+
+    def _check_fixed_bounds(self) -> None:
+        """Refuse fixed indices that are on no axis, as far as the sizes are known."""
+        for func in self.graph.functions if self.fixed_indices else ():
+            if func.mapspec is not None and func.mapspec.inputs:
+                shape, mask = (each[func.output_names[0]] for each in (self.shapes.shapes, self.shapes.masks))
+                external = [size for size, is_external in zip(shape, mask, strict=True) if is_external]
+                check_bounds(func.mapspec, external, self.fixed_indices or {})
 
     def _check_internal_shapes(self) -> None:
         for name in self.options.internal_shapes or {}:

@@ -157,7 +157,7 @@ class PoolDriver:
         error = failure.load()
         if self._failure is None:
             self._failure = error
-            if failure.of_element and not failure.in_hook and isinstance(error, Exception):
+            if failure.is_to_blame and isinstance(error, Exception):
                 self._plan.stages[lease.stage].record(error, report.reached)
 
     def _death_error(self, death: Death) -> WorkerDiedError:

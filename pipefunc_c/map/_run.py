@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
+from pipefunc_c._describe import short_repr
 from pipefunc_c._function.names import flatten_scopes
 from pipefunc_c._storage.base import storage_class
 from pipefunc_c.exceptions import InvalidTypeError, NotAvailableError
@@ -205,7 +206,7 @@ def _inputs_by_name(inputs: Any, scopes: set[str]) -> dict[str, Any]:
     if hasattr(type(inputs), "model_fields"):
         inputs = {name: getattr(inputs, name) for name in type(inputs).model_fields}
     if not isinstance(inputs, Mapping):
-        raise InvalidTypeError(f"inputs are {inputs!r}, expected a dict or a pydantic model")
+        raise InvalidTypeError(f"inputs are {short_repr(inputs)}, expected a dict or a pydantic model")
     return flatten_scopes(inputs, scopes)
 
 

@@ -8,6 +8,7 @@ import mmap
 import os
 import pickle
 import zlib
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -16,7 +17,7 @@ from pipefunc_c._storage.object_chunks import dump
 from pipefunc_c.exceptions import InvalidValueError, RunFolderWriteError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
     from pathlib import Path
     from typing import BinaryIO
 
@@ -260,6 +261,71 @@ def read_value(path: Path, digest: FileDigest) -> Any:
         What the pickle raises, if a class of the value is not there any more.
     """
     return pickle.loads(read_checked(path, digest))
+
+
+class StoredValues(Mapping[str, Any]):
+    """Read the values of a run folder when they are asked for.
+
+    Parameters
+    ----------
+    folder
+        The run folder.
+    digests
+        Per name, the path in the folder and what the file must hold.
+
+    Raises
+    ------
+    DamagedFileError
+        By ``[]``, if the file does not hold what was written to it.
+    """
+
+    def __init__(self, folder: Path, digests: Mapping[str, tuple[str, FileDigest]]) -> None:
+        self._folder = folder
+        self._digests = dict(digests)
+        self._values: dict[str, Any] = {}
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self._values:
+            path, digest = self._digests[name]
+            self._values[name] = read_value(self._folder / path, digest)
+        return self._values[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._digests  # without reading it
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._digests)
+
+    def __len__(self) -> int:
+        return len(self._digests)
+
+    def __repr__(self) -> str:
+        return f"StoredValues({', '.join(self._digests)})"
+
+
+class StoredDict(Mapping[str, Any]):
+    """Read a dict of a run folder when it is asked for."""
+
+    def __init__(self, path: Path, digest: FileDigest) -> None:
+        self._path, self._digest = path, digest
+        self._values: dict[str, Any] | None = None
+
+    def _read(self) -> dict[str, Any]:
+        if self._values is None:
+            self._values = dict(read_value(self._path, self._digest))
+        return self._values
+
+    def __getitem__(self, name: str) -> Any:
+        return self._read()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._read())
+
+    def __len__(self) -> int:
+        return len(self._read())
+
+    def __repr__(self) -> str:
+        return f"StoredDict({str(self._path)!r})"
 
 
 # -- JSON --------------------------------------------------------------------------------------------

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -15,11 +14,18 @@ from pipefunc_c._spec.mapspec import MapSpec
 from pipefunc_c._spec.shapes import MapShapes, array_shape, map_shapes
 from pipefunc_c._storage.base import StorageBase, storage_class
 from pipefunc_c.exceptions import InvalidValueError, PipefuncError, UnknownNameError
-from pipefunc_c.map._run_files import DamagedFileError, FileDigest, parse_json, read_value, write_json
+from pipefunc_c.map._run_files import (
+    DamagedFileError,
+    FileDigest,
+    StoredDict,
+    StoredValues,
+    parse_json,
+    write_json,
+)
 from pipefunc_c.map._run_stores import open_stores
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from pipefunc_c._function.pipefunc import PipeFunc
     from pipefunc_c._spec.dimensions import Shape
@@ -37,71 +43,6 @@ class RunFolderNotFoundError(PipefuncError, FileNotFoundError):
 def own_version() -> str:
     """Give the version of this package; the first call takes ten milliseconds."""
     return str(require("importlib.metadata").version("pipefunc_c"))
-
-
-class StoredValues(Mapping[str, Any]):
-    """Read the values of a run folder when they are asked for.
-
-    Parameters
-    ----------
-    folder
-        The run folder.
-    digests
-        Per name, the path in the folder and what the file must hold.
-
-    Raises
-    ------
-    DamagedFileError
-        By ``[]``, if the file does not hold what was written to it.
-    """
-
-    def __init__(self, folder: Path, digests: Mapping[str, tuple[str, FileDigest]]) -> None:
-        self._folder = folder
-        self._digests = dict(digests)
-        self._values: dict[str, Any] = {}
-
-    def __getitem__(self, name: str) -> Any:
-        if name not in self._values:
-            path, digest = self._digests[name]
-            self._values[name] = read_value(self._folder / path, digest)
-        return self._values[name]
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._digests  # without reading it
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._digests)
-
-    def __len__(self) -> int:
-        return len(self._digests)
-
-    def __repr__(self) -> str:
-        return f"StoredValues({', '.join(self._digests)})"
-
-
-class StoredDict(Mapping[str, Any]):
-    """Read a dict of a run folder when it is asked for."""
-
-    def __init__(self, path: Path, digest: FileDigest) -> None:
-        self._path, self._digest = path, digest
-        self._values: dict[str, Any] | None = None
-
-    def _read(self) -> dict[str, Any]:
-        if self._values is None:
-            self._values = dict(read_value(self._path, self._digest))
-        return self._values
-
-    def __getitem__(self, name: str) -> Any:
-        return self._read()[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._read())
-
-    def __len__(self) -> int:
-        return len(self._read())
-
-    def __repr__(self) -> str:
-        return f"StoredDict({str(self._path)!r})"
 
 
 @dataclass(frozen=True, eq=False)

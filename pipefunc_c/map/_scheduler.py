@@ -13,7 +13,7 @@ early at its deadline, and the rest goes back to the front of the queue.
 from __future__ import annotations
 
 import heapq
-from collections import deque
+from collections import OrderedDict, deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -124,7 +124,7 @@ class Scheduler:
             self._add_gate(set(before), [stage])
         self._offering: list[int] = []  # heap of stages with elements to hand out
         self._workers: dict[Hashable, deque[Lease]] = {}
-        self._idle: dict[Hashable, None] = {}
+        self._idle: OrderedDict[Hashable, None] = OrderedDict()
         self._leases_out = 0
         self._unfinished = len(self._stages)
         self._stopping = False
@@ -159,11 +159,11 @@ class Scheduler:
         actions: list[Action] = [PrepareStage(stage) for stage in self._open]
         return actions + self._finish_if_done()
 
-    def stage_prepared(self, stage: int, requested: Requested, done: int = 0) -> list[Action]:
-        """Take in a stage's size, known since it is ready; ``done`` elements need not run."""
+    def stage_prepared(self, stage: int, requested: Requested) -> list[Action]:
+        """Take in what of a stage is to run, known since it is ready."""
         state = self._stages[stage]
         state.requested = requested
-        state.left = state.unleased = len(requested) - done
+        state.left = state.unleased = len(requested)
         if self._stopping:
             return []
         if state.left == 0:
@@ -274,8 +274,7 @@ class Scheduler:
         """Hand a lease to each idle worker, as long as there is something to do."""
         actions: list[Action] = []
         while self._idle and self._offering and not self._stopping:
-            worker = next(iter(self._idle))
-            del self._idle[worker]
+            worker, _ = self._idle.popitem(last=False)
             actions.append(self._grant(worker))
         return actions
 

@@ -67,6 +67,8 @@ class Stage:
         self.tracebacks = TracebackTable()
         self.failed = 0
         self.layout_is_open = False
+        self.reached = 0  # the first index that the last lease did not do
+        self.is_running = False
         self.in_hook = False  # what a hook raises is not the function's error
         self._loop: TaskLoop | None = None
         self._owned: list[OwnedColumn] = []
@@ -246,20 +248,31 @@ class Stage:
 
         What is done is kept, also when an element raises.
         """
-        loop = self.loop
-        reached = lease.start
+        self.reached, self.is_running = lease.start, False
         try:
-            reached = int(loop.run(lease.start, lease.stop, deadline=deadline, stop_flag=stop_flag))
+            loop = self.loop
+        except Exception as error:
+            error.add_note(f"This happened while the inputs of {self.func.__name__} were made ready.")
+            raise
+        self.is_running = True
+        try:
+            self.reached = int(loop.run(lease.start, lease.stop, deadline=deadline, stop_flag=stop_flag))
+            self.is_running = False
         except BaseException as error:
-            reached = loop.reached
+            self.reached = loop.reached
             error.__traceback__ = user_frames(error.__traceback__)
             raise
         finally:
             self.failed += loop.failed
             if self.layout_is_open:
-                self._fix_layouts(lease.start, reached)
-            self.plan.keep(self, lease, reached)
-        return reached
+                self._fix_layouts(lease.start, self.reached)
+            self.plan.keep(self, lease, self.reached)
+        return self.reached
+
+    @property
+    def is_to_blame(self) -> bool:
+        """Whether it was the function that raised in the last lease: not a hook, nor the means to run it."""
+        return self.is_running and not self.in_hook
 
     def record(self, error: Exception, index: int) -> None:
         """Make an error of the function known: a note that names the element, the snapshot, the print."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import typing
-from typing import TYPE_CHECKING, Any
+import warnings
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
+from pipefunc_c._describe import short_repr
 from pipefunc_c._kernels.tags import ERROR
 from pipefunc_c._storage.column_array import ColumnArray
 from pipefunc_c.exceptions import InvalidTypeError
@@ -30,6 +32,17 @@ def _numeric_dtype(annotation: Any) -> np.dtype[Any] | None:
         return None
 
 
+def _converted(array: np.ndarray[Any, Any], dtype: np.dtype[Any]) -> tuple[np.ndarray[Any, Any], Any]:
+    """Convert to a dtype; give the result and a mask of what does not come back the same."""
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")  # lost imaginary parts are found below
+        result = array.astype(dtype)
+        back = result.astype(array.dtype)
+    # Both ways: a sign is lost only in the first comparison, digits only in the second.
+    same = ((result == array) & (back == array)) | ((back != back) & (array != array))  # noqa: PLR0124  NaNs
+    return result, ~same
+
+
 def _typed(
     store: StorageBase, func: PipeFunc[..., Any], name: str, dtype: np.dtype[Any]
 ) -> np.ndarray[Any, Any]:
@@ -37,27 +50,45 @@ def _typed(
     array = store.typed() if isinstance(store, ColumnArray) else None
     if array is not None and array.dtype == dtype:
         return array
-    objects = store.to_array()
-    converted = np.zeros(objects.shape, dtype=dtype)
-    for index, value in np.ndenumerate(np.ma.getdata(objects)):
-        if np.ma.getmaskarray(objects)[index]:
-            continue
-        fits = isinstance(value, (bool, int, float, complex, np.generic))
-        if fits:
-            try:
-                converted[index] = value
-                fits = bool(converted[index] == value or value != value)  # noqa: PLR0124  a NaN fits too
-            except (TypeError, ValueError, OverflowError):
-                fits = False
-        if not fits:
-            raise InvalidTypeError(
-                f"element {index} of {name!r} is {value!r} ({type(value).__name__}), which does not fit "
-                f"the dtype {dtype} that {func.__name__} asks for",
-                hint=f"annotate {name!r} with another dtype, or as an object array",
-            )
-    if np.ma.is_masked(objects):
-        return np.ma.MaskedArray(converted, mask=np.ma.getmaskarray(objects))
-    return converted
+    if array is not None:
+        data = np.ma.getdata(array)
+        mask = np.ma.getmaskarray(array)
+        result, lost = _converted(data, dtype)
+        lost &= ~mask
+        if lost.any():
+            _refuse(data, tuple(int(k) for k in np.argwhere(lost)[0]), func, name, dtype)
+    else:
+        objects: Any = store.to_array()
+        data, mask = np.ma.getdata(objects), np.ma.getmaskarray(objects)
+        result = np.zeros(data.shape, dtype=dtype)
+        for index in np.ndindex(data.shape):
+            if mask[index]:
+                continue
+            value: Any = data[index]
+            scalar = np.asarray(value) if isinstance(value, (bool, int, float, complex, np.generic)) else None
+            if scalar is None or scalar.dtype.kind not in "biufc":
+                _refuse(data, index, func, name, dtype)
+            else:
+                result[index], is_lost = _converted(scalar, dtype)
+                if is_lost:
+                    _refuse(data, index, func, name, dtype)
+    return np.ma.MaskedArray(result, mask=mask) if mask.any() else result
+
+
+def _refuse(
+    data: np.ndarray[Any, Any],
+    index: tuple[int, ...],
+    func: PipeFunc[..., Any],
+    name: str,
+    dtype: np.dtype[Any],
+) -> NoReturn:
+    value = data[index]
+    raise InvalidTypeError(
+        f"element {index} of {name!r} is {short_repr(value)} ({type(value).__name__}), which does not fit "
+        f"the dtype {dtype} that {func.__name__} asks for",
+        detail=index,
+        hint=f"annotate {name!r} with another dtype, or as an object array",
+    )
 
 
 def _wants_masked(func: PipeFunc[..., Any], name: str) -> bool:

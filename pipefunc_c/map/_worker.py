@@ -62,29 +62,25 @@ class Failure:
         The formatted traceback.
     process
         Host and pid.
-    in_hook
-        Whether a hook raised it, not the function.
-    of_element
-        Whether an element raised it, or the handling of the results did.
+    is_to_blame
+        Whether the function itself raised it: not a hook, nor the handling of inputs and results.
     """
 
     exception: bytes
     summary: str
     traceback: str
     process: str
-    in_hook: bool
-    of_element: bool
+    is_to_blame: bool
 
     @classmethod
-    def of(cls, error: BaseException, *, in_hook: bool, of_element: bool) -> Failure:
+    def of(cls, error: BaseException, *, is_to_blame: bool) -> Failure:
         """Describe an exception of this process."""
         return cls(
             dump_exception(error),
             f"{type(error).__qualname__}: {message_of(error)}",
             "".join(traceback.format_exception(error)),
             f"{platform.node()}, pid {os.getpid()}",
-            in_hook,
-            of_element,
+            is_to_blame,
         )
 
     def load(self) -> BaseException:
@@ -128,11 +124,11 @@ def run_lease(stage: Stage, lease: Lease, seconds: float, stop_flag: Any) -> Rep
         try:
             reached = stage.run(lease, started + seconds, stop_flag)
         except BaseException as error:
-            reached = stage.loop.reached
-            failure = pickle.dumps(Failure.of(error, in_hook=stage.in_hook, of_element=True))
+            reached = stage.reached
+            failure = pickle.dumps(Failure.of(error, is_to_blame=stage.is_to_blame))
         objects = _pack_objects(stage, lease.start, reached)
     except BaseException as error:  # results that cannot be pickled or committed
-        failure = pickle.dumps(Failure.of(error, in_hook=False, of_element=False))
+        failure = pickle.dumps(Failure.of(error, is_to_blame=False))
         objects, reached = b"", lease.start
     return Report(reached, stage.failed - failed_before, time.monotonic() - started, objects, failure)
 

@@ -26,6 +26,8 @@ class Channel:
     >>> ours.send(b"two ", b"parts")
     >>> bytes(theirs.receive())
     b'two parts'
+    >>> ours.close()
+    >>> theirs.close()
     """
 
     def __init__(self, connection: socket.socket) -> None:

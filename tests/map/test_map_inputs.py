@@ -55,8 +55,8 @@ class TestNames:
         refuse(product, {"x": [1], "y": [1], "q": 3}, ValueError, "'q'", "factor")
         assert not calls
 
-    def test_an_output_among_the_inputs(self, chain, calls):
-        refuse(chain, {"x": [1], "y": [2]}, ValueError, "'y'")
+    def test_an_output_among_the_inputs(self, product, calls):
+        refuse(product, {"x": [1], "y": [2], "z": np.ones((1, 1))}, ValueError, "'z'")
         assert not calls
 
     def test_a_bound_argument_is_no_input(self):

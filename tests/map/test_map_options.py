@@ -190,7 +190,7 @@ class TestOtherOptions:
         refuse(product, {"x": [1], "y": [1]}, ValueError, "'loud'", "'rich'", show_progress="loud")
         assert not calls
 
-    @pytest.mark.parametrize("names", ["q", {"z", "q"}, [("z", "q")]], ids=repr)
+    @pytest.mark.parametrize("names", ["q", {"z", "q"}, [("z", "q")]], ids=["a name", "a set", "a tuple"])
     def test_unknown_output_names(self, product, calls, names):
         with pytest.raises((ValueError, KeyError)) as caught:
             product.map({"x": [1], "y": [1]}, output_names=names, parallel=False)

@@ -17,7 +17,7 @@ from pipefunc_c import Pipeline
 from pipefunc_c.exceptions import ErrorSnapshot, PropagatedErrorSnapshot
 from pipefunc_c.map import ResultDict, storage_registry
 
-STORAGES = sorted(storage_registry)
+STORAGES = sorted(name for name, each in storage_registry.items() if not each.requires_serialization)
 LIMITS = settings(
     max_examples=300,
     deadline=None,

@@ -132,6 +132,15 @@ def test_a_refused_run_gives_the_folder_free(tmp_path):
     RunLock(tmp_path).acquire().release()
 
 
+def test_files_are_given_to_the_disk_where_asked_for(tmp_path, monkeypatch):
+    synced = []
+    monkeypatch.setattr("pipefunc_c.map._run_files.os.fsync", synced.append)
+    opened(tmp_path / "a").close()
+    assert not synced
+    opened(tmp_path / "b", sync=True).close()
+    assert len(synced) == 6  # inputs, defaults and run_info.json, each with its folder
+
+
 # -- clearing ----------------------------------------------------------------------------------------
 
 
@@ -367,7 +376,7 @@ def test_damage_is_repaired_or_refused(tmp_path, damage, name, same):
     intact = content(folder)
     wrong = damaged(intact[name], *damage)
     (folder / name).write_bytes(wrong)
-    others = {"x": X + 1, "text": "abd", "rows": [1, 2.5, 0]}
+    others = {"x": X + 1, "text": "xyz", "rows": [1, 2.5, 0]}
     info = describe(INPUTS, defaults={"factor": 2}) if same else describe(others, defaults={"factor": 3})
     refusal = None
     try:

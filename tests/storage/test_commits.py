@@ -387,8 +387,8 @@ def finish(folder: Path) -> None:
     "fault",
     [
         "before_data", "before_data:4", "after_data", "after_data:8", "mid_record", "mid_record:3",
-        "mid_record:8", "mid_record:9", "after_record:2", "before_renames", "between_renames", "before_unlink",
-        "mid_unlink",
+        "mid_record:8", "mid_record:9", "after_record:2", "before_renames", "between_renames",
+        "before_unlink", "mid_unlink",
     ],
 )  # fmt: skip
 def test_a_kill_loses_what_was_in_flight_only(tmp_path, run_folder, fault):

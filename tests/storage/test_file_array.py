@@ -58,7 +58,7 @@ def test_another_process_sees_it(tmp_path):
         "array.dump(2, 2.5)\n"
     )
     subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=True, timeout=50)
-    assert FileArray(tmp_path, (3,)).to_array().filled(None).tolist() == [None, [1, "a"], 2.5]
+    assert FileArray(tmp_path, (3,)).to_array().filled("-").tolist() == ["-", [1, "a"], 2.5]
 
 
 def dump_pid(array, index):

@@ -197,6 +197,8 @@ def test_a_write_that_fails_leaves_nothing_and_the_next_one_works(tmp_path, monk
     monkeypatch.undo()
     assert isinstance(caught.value, RunFolderWriteError)
     assert caught.value.errno == errno.ENOSPC
+    assert (tmp_path / "commits" / "w.data").stat().st_size == (16 if which == "data" else 48)
+    assert len((tmp_path / "commits" / "w.ledger").read_bytes()) == writer._ledger_end
     assert f"w.{'data' if which == 'data' else 'ledger'}" in str(caught.value)
     column = Column(4)
     assert restore(tmp_path, {0: [column]})[0].tolist() == [True, True, False, False]

@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import platform
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -42,7 +43,9 @@ class Holder:
 
     def __exit__(self, *_):
         self.process.kill()
-        self.process.communicate()
+        self.process.wait(timeout=20)
+        self.process.stdin.close()
+        self.process.stdout.close()
 
 
 def is_free(folder, portable):
@@ -120,63 +123,54 @@ def test_a_deleted_lock_is_given_up(tmp_path):
             assert not is_free(tmp_path, False)
 
 
-def in_child(work):
-    pid = os.fork()
-    if pid == 0:
-        os._exit(0 if work() else 1)
-    return pid
+class Child:
+    """A forked process that says when it runs, and ends when it is told to, or when this one ends."""
+
+    def __init__(self, work):
+        mine, its = socket.socketpair()
+        self.pid = os.fork()
+        if self.pid == 0:
+            mine.close()
+            its.sendall(b"runs")
+            its.recv(1)
+            os._exit(0 if work() else 1)
+        its.close()
+        mine.recv(4)
+        self._socket = mine
+
+    def code(self):
+        self._socket.close()
+        return os.waitpid(self.pid, 0)[1]
 
 
 @fork
 def test_a_forked_child_closes_the_lock(tmp_path, portable):
     lock = RunLock(tmp_path, portable=portable).acquire()
-    read_end, write_end = os.pipe()
-
-    def work():
-        os.read(read_end, 1)
-        lock.release()
-        return not lock.is_held and lock.descriptor == -1
-
-    pid = in_child(work)
-    if portable:
-        assert not is_free(tmp_path, portable)
+    child = Child(lambda: not lock.is_held and lock.descriptor == -1)
+    still_held = not is_free(tmp_path, portable)
     lock.release()
-    assert is_free(tmp_path, portable)
-    os.write(write_end, b"x")
-    assert os.waitpid(pid, 0)[1] == 0
-    os.close(read_end)
-    os.close(write_end)
+    free = is_free(tmp_path, portable)
+    assert child.code() == 0
+    assert (still_held, free) == (True, True)
 
 
 @fork
 def test_a_child_of_ours_keeps_it_and_its_own_children_do_not(tmp_path):
     lock = RunLock(tmp_path, portable=False).acquire()
-    read_end, write_end = os.pipe()
-
-    def work():
-        grandchild = in_child(lambda: not lock.is_held)
-        kept = lock.is_held and os.waitpid(grandchild, 0)[1] == 0
-        os.read(read_end, 1)
-        return kept
-
     with lock.keep_in_child():
-        pid = in_child(work)
+        child = Child(lambda: lock.is_held and Child(lambda: not lock.is_held).code() == 0)
     lock.release()
-    assert not is_free(tmp_path, False)
-    os.write(write_end, b"x")
-    assert os.waitpid(pid, 0)[1] == 0
+    free = is_free(tmp_path, False)
+    assert child.code() == 0
+    assert not free
     assert is_free(tmp_path, False)
-    os.close(read_end)
-    os.close(write_end)
 
 
 @fork
 def test_what_another_thread_forks_meanwhile_does_not_keep_it(tmp_path):
     codes = []
     with RunLock(tmp_path, portable=False) as lock, lock.keep_in_child():
-        thread = threading.Thread(
-            target=lambda: codes.append(os.waitpid(in_child(lambda: not lock.is_held), 0)[1])
-        )
+        thread = threading.Thread(target=lambda: codes.append(Child(lambda: not lock.is_held).code()))
         thread.start()
         thread.join()
     assert codes == [0]
@@ -209,7 +203,7 @@ def test_a_forgotten_lock_is_let_go(tmp_path, portable):
 
 
 def test_the_portable_lock_of_another_machine_is_respected(tmp_path):
-    holder = tmp_path / f"{LOCK_NAME}.held"
+    holder = tmp_path / f"{LOCK_NAME}.held-3"
     holder.write_text('pipefunc_c driver lock\n{"host": "elsewhere", "pid": 1, "started": "2024"}\n')
     with pytest.raises(RunFolderInUseError, match="process 1 on elsewhere holds it since 2024"):
         RunLock(tmp_path, portable=True).acquire()
@@ -230,9 +224,12 @@ def test_many_that_want_a_dead_ones_place(tmp_path):
         except RunFolderInUseError:
             got.append(None)
 
-    threads = [threading.Thread(target=take) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert sum(lock is not None for lock in got) == 1
+    for _ in range(20):
+        threads = [threading.Thread(target=take) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert sum(lock is not None for lock in got) <= 1
+        got.clear()
+    assert is_free(tmp_path, True)

@@ -1,0 +1,1 @@
+"""The rows of compare.py, one module per kind of work."""

@@ -1,0 +1,79 @@
+"""What is paid once per call, per pipeline or per process."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+import pipefunc_c
+from benchmarks import imports, workloads
+from benchmarks.calls import first_element_seconds
+from comparison.timing import TURNS, least_seconds, peer, peer_figure
+from report import Figure, duration
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from comparison.timing import Work
+
+ELEMENTS = 1_000_000
+PEER_FUNCTIONS = 100
+
+
+def construction() -> Iterator[Figure]:
+    """Build pipelines of different size; the peer's thousand functions would take half a minute."""
+
+    def work(api: Any, shape: Callable[[Any, int], Any], count: int) -> Work:
+        return lambda: shape(api, count), 1
+
+    for shape in (workloads.chain_of, workloads.wide):
+        name = shape.__name__.removesuffix("_of")
+        seconds = least_seconds(
+            {
+                "100": work(pipefunc_c, shape, 100),
+                "1000": work(pipefunc_c, shape, 1000),
+                "peer": work(peer, shape, PEER_FUNCTIONS) if peer else None,
+            }
+        )
+        yield Figure(f"construction of 1,000 functions, {name}: cpu", seconds["1000"] * 1e3, "ms", 200)
+        yield Figure(
+            f"construction, {name}: 1,000 functions against 100", seconds["1000"] / seconds["100"], "x", 12
+        )
+        yield peer_figure(
+            f"construction of {PEER_FUNCTIONS}, {name}", {**seconds, "ours": seconds["100"]}, None
+        )
+
+
+def calls() -> Iterator[Figure]:
+    """Call pipelines without mapping."""
+    count = 2000
+    for functions, budget in ((1, 2), (10, 8)):
+
+        def work(api: Any, functions: int = functions) -> Work:
+            pipeline, output = workloads.chain_of(api, functions), f"y{functions - 1}"
+            return lambda: [pipeline(output, x=1) for _ in range(count)], count
+
+        seconds = least_seconds({"ours": work(pipefunc_c), "peer": work(peer) if peer else None})
+        yield Figure(f"pipeline(...), {functions} in a chain: cpu", seconds["ours"] * 1e6, "us", budget)
+        yield peer_figure(f"pipeline(...), {functions} in a chain", seconds, None)
+
+
+def first_element() -> Iterator[Figure]:
+    """Measure from the call of map to the first call of the function."""
+    array = np.ones(ELEMENTS)
+    for kind, values, budget in (("ndarray", array, 20), ("list", array.tolist(), None)):
+        measured = min(first_element_seconds(pipefunc_c, {"x": values}) for _ in range(TURNS))
+        yield Figure(f"first of 1e6 elements, {kind}: cpu", measured * 1e3, "ms", budget)
+
+
+def importing() -> Iterator[Figure]:
+    """Import the package in fresh interpreters."""
+    seconds = {
+        name: min(imports.import_seconds(name) for _ in range(TURNS)) for name in ("pipefunc_c", "numpy")
+    }
+    detail = f"of it NumPy {duration(seconds['numpy'])}"
+    yield Figure("import pipefunc_c: cpu", seconds["pipefunc_c"], "s", 0.2, detail=detail)
+    others = set(imports.imported_third_parties("pipefunc_c")) - {"numpy"}
+    detail = ", ".join(sorted(others)) or "NumPy alone"
+    yield Figure("import pipefunc_c: third parties beside NumPy", len(others), "", 0, detail=detail)

@@ -1,0 +1,160 @@
+"""Time competitors in turns, in this process and in its children."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import importlib
+import math
+import os
+import resource
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from report import Figure, duration
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    Work = tuple[Callable[[], object], int]
+
+try:
+    peer: Any = importlib.import_module("pipefunc")
+except ImportError:
+    peer = None
+
+TURNS = 7
+PEER_ELEMENTS = 20_000  # the peer costs the same per element from here on
+PROBE_SECONDS = 0.02
+FREE_SHARE = 0.93  # of what a core does alone, each of two must do at once
+
+
+def least_seconds(works: Mapping[str, Work | None]) -> dict[str, float]:
+    """Run the competitors in turns; return the least processor time of each, per element."""
+    least: dict[str, float] = {}
+    for _ in range(TURNS):
+        for name, work in works.items():
+            if work is None:
+                continue
+            function, elements = work
+            gc.collect()
+            started = time.process_time()
+            function()
+            seconds = (time.process_time() - started) / elements
+            least[name] = min(seconds, least.get(name, seconds))
+    return least
+
+
+def peer_figure(work: str, seconds: dict[str, float], at_least: float | None) -> Figure:
+    """Give the figure against the peer."""
+    name = f"{work}: times faster than pipefunc"
+    if "peer" not in seconds:
+        return Figure(
+            name, None, "x", at_least, at_least=True, detail="pipefunc is not installed (extra bench)"
+        )
+    detail = f"pipefunc {duration(seconds['peer'])}"
+    return Figure(name, seconds["peer"] / seconds["ours"], "x", at_least, at_least=True, detail=detail)
+
+
+@dataclass
+class Cost:
+    """The least cost of one competitor per element, in seconds.
+
+    Parameters
+    ----------
+    cpu
+        Processor time of this process and of its children.
+    own_cpu
+        Processor time of this process alone.
+    wall
+        Time that passed, of the turns in which two cores were free; of all turns if there was none.
+    cores_were_free
+        Whether there was such a turn.
+    """
+
+    cpu: float = math.inf
+    own_cpu: float = math.inf
+    wall: float = math.inf
+    cores_were_free: bool = False
+
+    def add(self, cpu: float, own_cpu: float, wall: float, *, cores_were_free: bool) -> None:
+        """Take in one turn."""
+        self.cpu, self.own_cpu = min(self.cpu, cpu), min(self.own_cpu, own_cpu)
+        if cores_were_free and not self.cores_were_free:
+            self.wall, self.cores_were_free = wall, True
+        elif cores_were_free or not self.cores_were_free:
+            self.wall = min(self.wall, wall)
+
+    def __str__(self) -> str:
+        """Give both times."""
+        return f"{duration(self.cpu)} cpu, {duration(self.wall)} wall"
+
+
+def child_seconds() -> float:
+    """Return the processor time of the children that ended and were waited for."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
+def least_costs(works: Mapping[str, Work | None], turns: int = TURNS) -> dict[str, Cost]:
+    """Run competitors that use processes in turns; a probe before and after each looks for two free cores."""
+    costs = {name: Cost() for name, work in works.items() if work is not None}
+    for _ in range(turns):
+        for name, cost in costs.items():
+            function, elements = works[name]
+            gc.collect()
+            free = two_cores_are_free()
+            children, own, wall = child_seconds(), time.process_time(), time.perf_counter()
+            function()
+            wall, own = time.perf_counter() - wall, time.process_time() - own
+            children = child_seconds() - children
+            free = two_cores_are_free() and free
+            cost.add((own + children) / elements, own / elements, wall / elements, cores_were_free=free)
+    return costs
+
+
+def spin(seconds: float) -> int:
+    """Count up for a while; return how far it got."""
+    count, end = 0, time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        count += 1
+    return count
+
+
+_alone = [0]
+
+
+def two_cores_are_free() -> bool:
+    """Say whether two processes at once each get as far as one alone."""
+    _alone[0] = max(_alone[0], spin(PROBE_SECONDS))
+    readable, writable = os.pipe()
+    child = os.fork()
+    if not child:
+        os.write(writable, spin(PROBE_SECONDS).to_bytes(8, "little"))
+        os._exit(0)
+    own = spin(PROBE_SECONDS)
+    os.waitpid(child, 0)
+    other = int.from_bytes(os.read(readable, 8), "little")
+    os.close(readable)
+    os.close(writable)
+    return min(own, other) >= FREE_SHARE * _alone[0]
+
+
+@contextlib.contextmanager
+def two_cores() -> Iterator[None]:
+    """Use two cores only, so that there are two workers."""
+    if not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, sorted(before)[:2])
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def can_use_two_cores() -> bool:
+    """Say whether this process may use two cores and fork."""
+    return hasattr(os, "sched_getaffinity") and len(os.sched_getaffinity(0)) >= 2
