@@ -31,6 +31,8 @@ class Figure:
         Whether more is better.
     detail
         The numbers behind it.
+    judged
+        False if what else went on may have spoiled the number.
     """
 
     work: str
@@ -39,13 +41,14 @@ class Figure:
     budget: float | None
     at_least: bool = False
     detail: str = ""
+    judged: bool = True
 
     @property
     def verdict(self) -> str:
         """Say how the number stands to its budget."""
         if self.budget is None:
             return ""
-        if self.measured is None:
+        if self.measured is None or not self.judged:
             return "not judged"
         if self._within(0.0):
             return "met"

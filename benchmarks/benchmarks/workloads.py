@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -63,8 +64,7 @@ def add(x, y):
 
 def as_dict(x):
     """Return a small dict."""
-    value = float(x)
-    return {"value": value, "positive": value > 0}
+    return {"value": x, "known": True}
 
 
 def ten_microseconds(x):
@@ -73,6 +73,11 @@ def ten_microseconds(x):
     for _ in range(TEN_MICROSECONDS):
         total = total * 0.5 + 1.0
     return total
+
+
+def now(x):
+    """Return the time, which all processes read from one clock."""
+    return time.monotonic()
 
 
 def mapped(api: Any, function: Callable[..., Any], output: str | tuple[str, ...], mapspec: str | None) -> Any:
@@ -142,7 +147,7 @@ def numbers(count: int) -> np.ndarray:
 
 def map_sequentially(pipeline: Any, inputs: dict[str, Any], **options: Any) -> Any:
     """Map in this process, in memory, without a progress bar: what both packages can do."""
-    return pipeline.map(inputs, parallel=False, storage="dict", show_progress=False, **options)
+    return pipeline.map(inputs, parallel=False, show_progress=False, **{"storage": "dict", **options})
 
 
 def map_in_workers(pipeline: Any, inputs: dict[str, Any], **options: Any) -> Any:

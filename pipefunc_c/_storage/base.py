@@ -297,7 +297,9 @@ def storage_class(storage_id: str) -> type[StorageBase]:
     'DictArray'
     """
     if not isinstance(storage_id, str):
-        raise InvalidTypeError(f"storage is {storage_id!r}", hint="allowed are ids and dicts of ids by output")
+        raise InvalidTypeError(
+            f"storage is {storage_id!r}", hint="allowed are ids and dicts of ids by output"
+        )
     if storage_id not in storage_registry:
         known = ", ".join(sorted(storage_registry))
         raise InvalidValueError(f"storage {storage_id!r} is not registered", hint=f"registered are: {known}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import warnings
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -14,7 +13,7 @@ from pipefunc_c._kernels.column import Column
 from pipefunc_c._storage.base import register_storage
 from pipefunc_c._storage.column_array import ColumnArray
 from pipefunc_c._storage.commits import CommittedRun, Committer
-from pipefunc_c._storage.packing import pack, unpack
+from pipefunc_c._storage.packing import moved, pack, unpack
 from pipefunc_c._storage.records import ledger_paths
 from pipefunc_c.exceptions import InvalidTypeError
 
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from pipefunc_c._storage.base import Size
-    from pipefunc_c._storage.packing import Packed
 
 STAGE = 0
 
@@ -199,7 +197,7 @@ class FileArray(ColumnArray):
         staged = Column(int(indices[-1]) + 1 - first)
         for index in indices.tolist():
             staged.store(index - first, value)
-        packed = _moved(pack(staged, 0, staged.size, _runs(indices - first)), first)
+        packed = moved(pack(staged, 0, staged.size, _runs(indices - first)), first)
         self._own_committer().commit_packed(STAGE, self._next_attempt, [packed])
         self._next_attempt += 1
         unpack(packed, column)
@@ -260,17 +258,6 @@ def _runs(indices: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     starts = indices[np.concatenate([[0], breaks + 1])]
     stops = indices[np.concatenate([breaks, [len(indices) - 1]])] + 1
     return np.stack([starts, stops], axis=1)
-
-
-def _moved(packed: Packed, by: int) -> Packed:
-    """Give packed elements with all places shifted."""
-    return replace(
-        packed,
-        start=packed.start + by,
-        stop=packed.stop + by,
-        runs=None if packed.runs is None else packed.runs + by,
-        objects=tuple(replace(each, first=each.first + by, last=each.last + by) for each in packed.objects),
-    )
 
 
 register_storage(FileArray)

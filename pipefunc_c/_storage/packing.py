@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -317,6 +317,29 @@ def _as_objects(
         for part in _parts(indices)
     ]
     return np.where(tags == ARRAY, np.uint8(OBJECT), tags), chunks
+
+
+def moved(packed: Packed, by: int) -> Packed:
+    """Give packed elements with all places shifted.
+
+    Parameters
+    ----------
+    packed
+        The elements.
+    by
+        How far.
+
+    Returns
+    -------
+    Packed
+    """
+    return replace(
+        packed,
+        start=packed.start + by,
+        stop=packed.stop + by,
+        runs=None if packed.runs is None else packed.runs + by,
+        objects=tuple(replace(each, first=each.first + by, last=each.last + by) for each in packed.objects),
+    )
 
 
 def pack_to_bytes(packed: Packed) -> bytes:

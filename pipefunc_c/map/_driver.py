@@ -6,6 +6,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING
 
+from pipefunc_c.map._lease_run import LeaseRun
 from pipefunc_c.map._scheduler import FinishRun, FinishStage, GrantLease, PrepareStage
 
 if TYPE_CHECKING:
@@ -43,15 +44,18 @@ def run_inline(plan: Plan, progress: Progress) -> None:
         elif isinstance(action, GrantLease):
             lease, stage = action.lease, plan.stages[action.lease.stage]
             started = time.monotonic()
+            lease_run = LeaseRun(stage, lease)
             try:
-                reached = stage.run(lease, started + action.seconds)
+                lease_run.run(started + action.seconds)
             except Exception as error:
                 failure = error
-                if stage.is_to_blame:
-                    stage.record(error, stage.reached)
-                actions.extend(scheduler.lease_failed(INLINE, stage.reached))
+                if lease_run.is_to_blame:
+                    stage.record(error, lease_run.reached)
+                actions.extend(scheduler.lease_failed(INLINE, lease_run.reached))
             else:
-                actions.extend(scheduler.lease_returned(INLINE, reached, time.monotonic() - started))
+                seconds = time.monotonic() - started
+                actions.extend(scheduler.lease_returned(INLINE, lease_run.reached, seconds))
+            stage.failed += lease_run.failed
             progress.update(lease.stage, scheduler.done(lease.stage), stage.failed)
         elif isinstance(action, FinishStage):
             plan.stages[action.stage].finish()

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from pipefunc_c._describe import short_repr
 from pipefunc_c._storage.base import storage_class
 from pipefunc_c.exceptions import InvalidTypeError, InvalidValueError
 
@@ -65,6 +66,13 @@ class RunOptions:
                 f"executor={self.executor!r} was given with parallel=False",
                 hint="leave one of the two out: an executor is only used when the map is parallel",
             )
+        executors = self.executor.values() if isinstance(self.executor, Mapping) else (self.executor,)
+        for executor in executors:
+            if not (executor is self.executor is None) and not callable(getattr(executor, "submit", None)):
+                raise InvalidTypeError(
+                    f"executor is {short_repr(executor)}, which has no submit()",
+                    hint="allowed are concurrent.futures executors and a dict of these by output",
+                )
         if not isinstance(self.storage, str | Mapping | None):
             raise InvalidTypeError(
                 f"storage is {self.storage!r}", hint="allowed are an id, a dict of these by output, and None"
@@ -78,6 +86,10 @@ class RunOptions:
         default = DEFAULT_STORAGE if self.run_folder is None else DEFAULT_DURABLE_STORAGE
         chosen = default if self.storage is None else self.storage
         return per_function("storage", chosen, list(functions))
+
+    def executor_of(self, functions: Iterable[PipeFunc[..., Any]]) -> dict[PipeFunc[..., Any], Any]:
+        """Give the executor of each function."""
+        return per_function("executor", self.executor, list(functions))
 
     def chunksize_of(self, functions: Iterable[PipeFunc[..., Any]]) -> dict[PipeFunc[..., Any], Any]:
         """Give the chunk size option of each function: None, an int or a callable."""

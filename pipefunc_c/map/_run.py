@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 from pipefunc_c._describe import short_repr
 from pipefunc_c._function.names import flatten_scopes
 from pipefunc_c._storage.base import storage_class
-from pipefunc_c.exceptions import InvalidTypeError, NotAvailableError
+from pipefunc_c.exceptions import InvalidTypeError
 from pipefunc_c.map._driver import run_inline
 from pipefunc_c.map._durable import DurableRun
+from pipefunc_c.map._executor_driver import ExecutorDriver
 from pipefunc_c.map._options import ErrorHandling, RunOptions, SchedulingStrategy
 from pipefunc_c.map._outputs import Result, ResultDict
 from pipefunc_c.map._plan import Plan
@@ -87,7 +88,9 @@ def run_map(  # noqa: PLR0913  these are the options that users know
         Run in worker processes on all cores. In a worker, on a single core, and where nothing can run at
         once, the map runs in this thread.
     executor
-        Where to run; not available yet.
+        Where to run: a ``concurrent.futures.Executor`` or a dict of these by output with ``""`` for all
+        others. Threads share the memory of this process; other executors get pickled chunks. An executor that
+        was passed in is not shut down.
     chunksizes
         Elements per task of an executor: an int, a callable that gives one for a number of elements, None, or
         a dict of these by output. Our own workers cut their work by time and do not need it.
@@ -137,8 +140,6 @@ def run_map(  # noqa: PLR0913  these are the options that users know
         If a mapped input is a scalar, str or tuple.
     InvalidValueError
         If an option has a value that is not allowed.
-    NotAvailableError
-        If an option is asked for that does not exist yet.
     Exception
         What the first failing element raised, with a note that names it.
 
@@ -170,8 +171,6 @@ def run_map(  # noqa: PLR0913  these are the options that users know
         error_handling=error_handling,
         scheduling_strategy=scheduling_strategy,
     )
-    if executor is not None:
-        raise NotAvailableError(f"executor={executor!r} is not available yet", hint="leave executor out")
     given = _inputs_by_name(inputs, pipeline.scopes)
     graph = pipeline.function_graph
     if auto_subpipeline and any(name in graph.producers for name in given):
@@ -241,7 +240,10 @@ def map_graph(graph: FunctionGraph, inputs: Mapping[str, Any], options: RunOptio
     progress.start()
     try:
         n_workers = worker_count(plan)
-        if n_workers:
+        if options.executor is not None:
+            executors = options.executor_of(graph.functions)
+            ExecutorDriver(plan, progress, executors, options.chunksize_of(graph.functions)).run()
+        elif n_workers:
             PoolDriver(plan, progress, n_workers).run()
         else:
             run_inline(plan, progress)

@@ -13,7 +13,8 @@ early at its deadline, and the rest goes back to the front of the queue.
 from __future__ import annotations
 
 import heapq
-from collections import OrderedDict, deque
+import math
+from collections import OrderedDict, defaultdict, deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -89,6 +90,8 @@ class _Stage:
     pending: deque[tuple[int, int, int]] = field(default_factory=deque)  # start, stop, attempt
     left: int = 0  # requested elements that are not done
     unleased: int = 0  # of these, not handed out
+    pool: Hashable = None
+    chunk: int | None = None
     seconds_per_element: float | None = None
     seen_by: set[Hashable] = field(default_factory=set)
 
@@ -118,13 +121,16 @@ class Scheduler:
     def __init__(self, waits_for: Sequence[Sequence[int]], *, run: int = 0, round_trip: float = 0.0) -> None:
         self._run = run
         self.round_trip = round_trip
+        self.prefetches = True
         self._stages = [_Stage() for _ in waits_for]
         self._open: list[int] = []
         for stage, before in enumerate(waits_for):
             self._add_gate(set(before), [stage])
-        self._offering: list[int] = []  # heap of stages with elements to hand out
+        # Per pool of workers a heap of stages with elements to hand out, and the workers without a lease.
+        self._offering: defaultdict[Hashable, list[int]] = defaultdict(list)
+        self._idle: defaultdict[Hashable, OrderedDict[Hashable, None]] = defaultdict(OrderedDict)
+        self._pool_of: dict[Hashable, Hashable] = {}
         self._workers: dict[Hashable, deque[Lease]] = {}
-        self._idle: OrderedDict[Hashable, None] = OrderedDict()
         self._leases_out = 0
         self._unfinished = len(self._stages)
         self._stopping = False
@@ -159,23 +165,29 @@ class Scheduler:
         actions: list[Action] = [PrepareStage(stage) for stage in self._open]
         return actions + self._finish_if_done()
 
-    def stage_prepared(self, stage: int, requested: Requested) -> list[Action]:
-        """Take in what of a stage is to run, known since it is ready."""
+    def stage_prepared(
+        self, stage: int, requested: Requested, *, pool: Hashable = None, chunk: int | None = None
+    ) -> list[Action]:
+        """Take in what of a stage is to run, known since it is ready.
+
+        ``pool`` names the workers that may run it; ``chunk`` fixes the number of elements of its leases.
+        """
         state = self._stages[stage]
-        state.requested = requested
+        state.requested, state.pool, state.chunk = requested, pool, chunk
         state.left = state.unleased = len(requested)
         if self._stopping:
             return []
         if state.left == 0:
             return self._stage_done(stage) + self._finish_if_done()
         state.pending.append((0, requested.size, 0))
-        heapq.heappush(self._offering, stage)
+        heapq.heappush(self._offering[pool], stage)
         return self._dispatch()
 
-    def add_worker(self, worker: Hashable) -> list[Action]:
+    def add_worker(self, worker: Hashable, pool: Hashable = None) -> list[Action]:
         """Take in a worker that is ready for leases."""
         self._workers[worker] = deque()
-        self._idle[worker] = None
+        self._pool_of[worker] = pool
+        self._idle[pool][worker] = None
         return self._dispatch()
 
     def lease_returned(self, worker: Hashable, reached: int, seconds: float) -> list[Action]:
@@ -183,7 +195,7 @@ class Scheduler:
         lease = self._workers[worker].popleft()
         self._leases_out -= 1
         if not self._workers[worker]:
-            self._idle[worker] = None
+            self._idle[self._pool_of[worker]][worker] = None
         state = self._stages[lease.stage]
         assert state.requested is not None
         done = state.requested.count(lease.start, reached)
@@ -202,7 +214,7 @@ class Scheduler:
     def worker_lost(self, worker: Hashable, reached: int | None = None) -> list[Action]:
         """Take in that a worker is gone: what it had not done up to ``reached`` goes back to the queue."""
         lost = self._workers.pop(worker)
-        self._idle.pop(worker, None)
+        self._idle[self._pool_of.pop(worker)].pop(worker, None)
         self._leases_out -= len(lost)
         actions: list[Action] = []
         for position, lease in enumerate(lost):
@@ -251,7 +263,7 @@ class Scheduler:
         count = state.requested.count(begin, lease.stop)
         if count:
             if not state.pending:
-                heapq.heappush(self._offering, lease.stage)
+                heapq.heappush(self._offering[state.pool], lease.stage)
             state.pending.appendleft((begin, lease.stop, attempt))
             state.unleased += count
 
@@ -273,15 +285,18 @@ class Scheduler:
     def _dispatch(self) -> list[Action]:
         """Hand a lease to each idle worker, as long as there is something to do."""
         actions: list[Action] = []
-        while self._idle and self._offering and not self._stopping:
-            worker, _ = self._idle.popitem(last=False)
-            actions.append(self._grant(worker))
+        for pool, offering in self._offering.items():
+            idle = self._idle[pool]
+            while idle and offering and not self._stopping:
+                worker, _ = idle.popitem(last=False)
+                actions.append(self._grant(worker))
         return actions
 
     def _prefetch(self, worker: Hashable) -> list[Action]:
         """Hand a worker one lease ahead, if the one it has will be over soon and a round trip costs time."""
         leases = self._workers[worker]
-        if len(leases) != 1 or not self._offering or self._stopping or not self.round_trip:
+        offering = self._offering[self._pool_of[worker]]
+        if len(leases) != 1 or not offering or self._stopping or not self.round_trip or not self.prefetches:
             return []
         state = self._stages[leases[0].stage]
         seconds = state.seconds_per_element
@@ -295,7 +310,8 @@ class Scheduler:
 
     def _grant(self, worker: Hashable) -> GrantLease:
         """Cut a lease from the first stage that offers elements."""
-        stage = self._offering[0]
+        offering = self._offering[self._pool_of[worker]]
+        stage = offering[0]
         state = self._stages[stage]
         assert state.requested is not None
         start, stop, attempt = state.pending.popleft()
@@ -305,17 +321,20 @@ class Scheduler:
         else:
             end = stop
         if not state.pending:
-            heapq.heappop(self._offering)
+            heapq.heappop(offering)
         state.unleased -= state.requested.count(start, end)
         state.seen_by.add(worker)
         lease = Lease(self._run, stage, start, end, attempt)
         self._workers[worker].append(lease)
         self._leases_out += 1
         self.leases_granted += 1
-        return GrantLease(worker, lease, DEADLINE_FACTOR * self.target)
+        seconds = DEADLINE_FACTOR * self.target if state.chunk is None else math.inf
+        return GrantLease(worker, lease, seconds)
 
     def _lease_size(self, state: _Stage, worker: Hashable) -> int:
         """Give the number of requested elements of the next lease."""
+        if state.chunk is not None:
+            return state.chunk
         if state.seconds_per_element is None or worker not in state.seen_by:
             return 1
         per_element = max(state.seconds_per_element, 1e-9)

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import math
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pipefunc_c._function.failure import record_failure
 from pipefunc_c._kernels.column import Column
-from pipefunc_c._kernels.source import Source, constant, elements, slices
-from pipefunc_c._kernels.tags import ARRAY, ERROR, MISSING, OBJECT
-from pipefunc_c._kernels.taskloop import FailedValue, InputIsError, TaskLoop
+from pipefunc_c._kernels.source import Source
+from pipefunc_c._kernels.tags import ARRAY, ERROR, MISSING
+from pipefunc_c._kernels.taskloop import TaskLoop
 from pipefunc_c._storage.column_array import ColumnArray
 from pipefunc_c._storage.object_chunks import KeptError
-from pipefunc_c.exceptions import OutOfMemoryError
-from pipefunc_c.map._failures import PROPAGATED, TracebackTable, error_info, snapshot, user_frames
+from pipefunc_c.map._call import Call, Input, Invocation
+from pipefunc_c.map._failures import TracebackTable, snapshot
 from pipefunc_c.map._fixed import requested_elements
+from pipefunc_c.map._layouts import fix_layouts
 from pipefunc_c.map._regions import (
     AttachedColumn,
     ColumnRegions,
@@ -33,13 +33,13 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import numpy.typing as npt
-    from typing_extensions import Buffer
 
     from pipefunc_c._function.pipefunc import PipeFunc
+    from pipefunc_c._kernels.source import Source
+    from pipefunc_c._kernels.taskloop import TaskLoop
     from pipefunc_c._storage.base import Size, StorageBase
     from pipefunc_c._storage.commits import Committer
     from pipefunc_c.map._plan import Plan
-    from pipefunc_c.map._scheduler import Lease
 
 
 class Stage:
@@ -67,10 +67,8 @@ class Stage:
         self.tracebacks = TracebackTable()
         self.failed = 0
         self.layout_is_open = False
-        self.reached = 0  # the first index that the last lease did not do
-        self.is_running = False
-        self.in_hook = False  # what a hook raises is not the function's error
-        self._loop: TaskLoop | None = None
+        self._inputs: dict[str, Input] | None = None
+        self._sources: list[Source] | None = None
         self._owned: list[OwnedColumn] = []
         self._attached: dict[str, AttachedColumn] = {}
         self._published: dict[str, list[tuple[int, int, int, int, int]]] = {}
@@ -144,7 +142,7 @@ class Stage:
             store.shape, store.internal_shape = shape, internal_shape
             stage.failed = news.failed[name]
             stage._attach(name, news.columns[name], news.objects.get(name, []))
-        if self._loop is None:
+        if self._inputs is None:
             self.shape = news.shape
             self.requested = Requested(self.stores[0].size, news.runs)
             self._use_columns([self._attached[name].column for name in self.func.output_names])
@@ -176,149 +174,83 @@ class Stage:
             store.shape = self.shape
             store.internal_shape = internal
 
-    def _make_loop(self) -> TaskLoop:
-        func, plan = self.func, self.plan
-        sources = self._sources()
-        natives = list(sources)
-        omitted = [native for native in func.original_parameters if native not in sources]
-        n_positional = func.n_positional
-        if omitted:
-            n_positional = min(n_positional, list(func.original_parameters).index(omitted[0]))
-        keeps_going = plan.error_handling == "continue"
-        # Only columns tell the fast loop that an element is an error.
-        checked = keeps_going and any(plan.may_hold_errors(name) for name in func.parameters)
-        is_general = checked or func.observed or func.output_picker is not None
-        return TaskLoop(
-            func.call_target,
-            natives,
-            list(sources.values()),
-            self.shape,
-            self.columns,
-            n_positional=n_positional,
-            unpack=isinstance(func.output_name, tuple),
-            runs=self.requested.runs,
-            capture_errors=keeps_going,
-            invoke=partial(self._invoke, checked) if is_general else None,
-            propagate=(lambda _index: PROPAGATED) if keeps_going else None,
-            intern_traceback=self.tracebacks.intern,
-        )
+    # -- called --------------------------------------------------------------------------------------
 
-    def _sources(self) -> dict[str, Source]:
-        """Give the source of each argument by native name; defaults that the callable makes are left out."""
+    @property
+    def inputs(self) -> dict[str, Input]:
+        """What each argument is taken from, by native name; whole arrays are made when first asked for."""
+        if self._inputs is None:
+            try:
+                self._inputs = self._find_inputs()
+            except Exception as error:
+                error.add_note(f"This happened while the inputs of {self.func.__name__} were made ready.")
+                raise
+        return self._inputs
+
+    def _find_inputs(self) -> dict[str, Input]:
+        """Find the inputs; defaults that the callable makes are left out."""
         func, plan = self.func, self.plan
         axes = func.mapspec.task_axes if func.mapspec is not None else {}
-        sources = {}
+        inputs = {}
         for name, native in func.native_names.items():
             if name in func.bound:
-                sources[native] = constant(func.bound[name])
+                inputs[native] = Input(func.bound[name])
             elif name in axes:
-                sources[native] = self._mapped_source(name, axes[name])
+                inputs[native] = self._mapped_input(name, axes[name])
             elif name in func.own_defaults and name not in plan.given and name not in plan.stores:
                 continue
             elif name in plan.values:
-                sources[native] = constant(plan.values[name])
+                inputs[native] = Input(plan.values[name])
             elif name in plan.stores:
-                sources[native] = constant(whole_array(plan.stores[name], func, name))
-        return sources
+                inputs[native] = Input(whole_array(plan.stores[name], func, name))
+        return inputs
 
-    def _mapped_source(self, name: str, axes: tuple[int | None, ...]) -> Source:
-        store = self.plan.stores.get(name)
-        whole = None in axes
-        if name in self.plan.values or store is None or self.plan.is_single(name):
-            value = self.plan.values[name] if name in self.plan.values else self.plan.single_value(name)
-            return slices(value, axes) if whole else elements(value, axes)
-        if whole:
+    def _mapped_input(self, name: str, axes: tuple[int | None, ...]) -> Input:
+        plan = self.plan
+        if name in plan.values:
+            return Input(plan.values[name], axes)
+        if plan.is_single(name):
+            return Input(plan.single_value(name), axes)
+        store = plan.stores[name]
+        if None in axes:
             array, writable = sliced_array(store, self.func, name)
-            return slices(array, axes, copied=writable)
+            return Input(array, axes, copied=writable)
         if isinstance(store, ColumnArray) and not store.internal_shape:
-            return elements(store.column, axes, store.resolved_shape)
-        return elements(element_array(store), axes)
+            return Input(store.column, axes, store.resolved_shape)
+        return Input(element_array(store), axes)
+
+    @property
+    def call(self) -> Call:
+        """How the function is called."""
+        func, plan = self.func, self.plan
+        omitted = [k for k, native in enumerate(func.original_parameters) if native not in self.inputs]
+        keeps_going = plan.error_handling == "continue"
+        return Call(
+            func,
+            tuple(self.inputs),
+            min([func.n_positional, *omitted]),
+            self.is_mapped,
+            # Only columns tell the fast loop that an element is an error.
+            checked=keeps_going and any(plan.may_hold_errors(name) for name in func.parameters),
+            keeps_going=keeps_going,
+        )
+
+    def loop(self) -> tuple[TaskLoop, Invocation]:
+        """Make a loop over the elements; each lease has its own, so that leases may overlap in threads."""
+        if self._sources is None:
+            self._sources = [each.source() for each in self.inputs.values()]
+        return self.call.loop(self._sources, self.shape, self.columns, self.tracebacks, self.requested.runs)
 
     # -- running -------------------------------------------------------------------------------------
-
-    @property
-    def loop(self) -> TaskLoop:
-        """The loop, made when first used; the stage must be prepared."""
-        if self._loop is None:
-            self._loop = self._make_loop()
-        return self._loop
-
-    def run(self, lease: Lease, deadline: float, stop_flag: Buffer | None = None) -> int:
-        """Run a lease until ``deadline`` (``time.monotonic()``, seconds); give the first index not done.
-
-        What is done is kept, also when an element raises.
-        """
-        self.reached, self.is_running = lease.start, False
-        try:
-            loop = self.loop
-        except Exception as error:
-            error.add_note(f"This happened while the inputs of {self.func.__name__} were made ready.")
-            raise
-        self.is_running = True
-        try:
-            self.reached = int(loop.run(lease.start, lease.stop, deadline=deadline, stop_flag=stop_flag))
-            self.is_running = False
-        except BaseException as error:
-            self.reached = loop.reached
-            error.__traceback__ = user_frames(error.__traceback__)
-            raise
-        finally:
-            self.failed += loop.failed
-            if self.layout_is_open:
-                self._fix_layouts(lease.start, self.reached)
-            self.plan.keep(self, lease, self.reached)
-        return self.reached
-
-    @property
-    def is_to_blame(self) -> bool:
-        """Whether it was the function that raised in the last lease: not a hook, nor the means to run it."""
-        return self.is_running and not self.in_hook
 
     def record(self, error: Exception, index: int) -> None:
         """Make an error of the function known: a note that names the element, the snapshot, the print."""
         record_failure(self.func, error, self.arguments(index), where=self.where(index))
 
-    def _invoke(self, checked: bool, _index: int, kwargs: dict[str, Any]) -> list[Any]:
-        """Call the function the general way: hooks, debug lines and pickers."""
-        func = self.func
-        self.in_hook = False
-        if checked and any(error_info(value) is not None for value in kwargs.values()):
-            raise InputIsError
-        positional, keywords = func.split_arguments(kwargs)
-        result = func.call_target(*positional, **keywords)
-        if func.observed:
-            self.in_hook = True
-            func.observe(result, kwargs)
-            self.in_hook = False
-        if isinstance(func.output_name, str) and not self.is_mapped:
-            return [result]
-        return [self._pick(result, name) for name in func.output_names]
-
-    def _pick(self, result: Any, name: str) -> Any:
-        try:
-            return self.func.pick(result, name)
-        except Exception as error:
-            if self.plan.error_handling == "raise":
-                raise
-            return FailedValue(error)
-
-    def _fix_layouts(self, start: int, stop: int) -> None:
-        """Lay arrays out in a slab, as the first of them says; one that does not fit stays an object."""
-        for column in self.columns:
-            tags = column.tags[start:stop]
-            present = np.flatnonzero((tags != MISSING) & (tags != ERROR))
-            if not len(present):
-                continue
-            self.layout_is_open = False
-            index = start + int(present[0])
-            first = column.load(index) if column.tag(index) == OBJECT else None
-            if type(first) is not np.ndarray or first.dtype.kind not in "biufc" or not first.dtype.isnative:
-                continue
-            try:
-                column.fix_layout(first.dtype, first.shape)
-            except OutOfMemoryError:
-                continue
-            column.store(index, first)
+    def settle(self, start: int, stop: int) -> None:
+        """Find the layout of arrays, as the first elements say, if that is not known yet."""
+        if self.layout_is_open:
+            self.layout_is_open = not fix_layouts(self.columns, start, stop)
 
     def commit(
         self, committer: Committer, start: int, stop: int, attempt: int, runs: npt.NDArray[np.int64] | None
@@ -370,7 +302,8 @@ class Stage:
 
     def arguments(self, index: int) -> dict[str, Any]:
         """Give the arguments of one element by native names."""
-        return dict(self.loop.arguments(index))
+        loop, _ = self.loop()
+        return loop.arguments(index)
 
     def _read_error(self, index: int, stored: Any, traceback_number: int) -> Any:
         text = ""

@@ -8,15 +8,17 @@ import platform
 import time
 import traceback
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeGuard
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pipefunc_c._describe import message_of
-from pipefunc_c._kernels.tags import ERROR, MISSING, OBJECT
+from pipefunc_c._kernels.tags import ERROR, OBJECT
 from pipefunc_c._storage.object_chunks import ObjectChunk, object_chunks
 from pipefunc_c._storage.packing import pack
 from pipefunc_c.exceptions import RemoteError, dump_exception, load_exception
+from pipefunc_c.map._layouts import first_index, is_numeric_array
+from pipefunc_c.map._lease_run import LeaseRun
 from pipefunc_c.map._messages import END, STAGE, Report, read_lease, read_stage
 
 if TYPE_CHECKING:
@@ -117,20 +119,18 @@ def serve(plan: Plan, control: np.ndarray[Any, Any], channel: Channel, _number: 
 def run_lease(stage: Stage, lease: Lease, seconds: float, stop_flag: Any) -> Report:
     """Run a lease and describe what came out; numbers are in shared memory already."""
     started = time.monotonic()
-    failed_before = stage.failed
+    lease_run = LeaseRun(stage, lease)
     failure = b""
-    reached = lease.start
     try:
         try:
-            reached = stage.run(lease, started + seconds, stop_flag)
+            lease_run.run(started + seconds, stop_flag)
         except BaseException as error:
-            reached = stage.reached
-            failure = pickle.dumps(Failure.of(error, is_to_blame=stage.is_to_blame))
-        objects = _pack_objects(stage, lease.start, reached)
+            failure = pickle.dumps(Failure.of(error, is_to_blame=lease_run.is_to_blame))
+        objects = _pack_objects(stage, lease.start, lease_run.reached)
     except BaseException as error:  # results that cannot be pickled or committed
         failure = pickle.dumps(Failure.of(error, is_to_blame=False))
-        objects, reached = b"", lease.start
-    return Report(reached, stage.failed - failed_before, time.monotonic() - started, objects, failure)
+        return Report(lease.start, 0, time.monotonic() - started, b"", failure)
+    return Report(lease_run.reached, lease_run.failed, time.monotonic() - started, objects, failure)
 
 
 def _pack_objects(stage: Stage, start: int, stop: int) -> bytes:
@@ -158,18 +158,10 @@ def _objects_of(stage: Stage, column: Column, name: str, start: int, stop: int) 
         traceback_text=stage.tracebacks.__getitem__,
         output=name,
     )
-    has_arrays = (
-        stage.is_mapped and column.layout is None and type(first_value(column, start, stop)) is np.ndarray
-    )
+    first = first_index(column, start, stop) if stage.is_mapped and column.layout is None else None
+    has_arrays = first is not None and type(column.load(first)) is np.ndarray
     has_complex, column.refused_complex = column.refused_complex, False
     return Objects(packed.objects, has_arrays, has_complex)
-
-
-def first_value(column: Column, start: int, stop: int) -> Any:
-    """Give the first element of a range that is there and no error; None if there is none."""
-    tags = column.tags[start:stop]
-    present = np.flatnonzero((tags != MISSING) & (tags != ERROR))
-    return column.load(start + int(present[0])) if len(present) else None
 
 
 def take_objects(column: Column, objects: Objects) -> bool:
@@ -194,8 +186,3 @@ def take_objects(column: Column, objects: Objects) -> bool:
                     column.fix_layout(value.dtype, value.shape)
                 column.store(index, value)
     return before != (column.layout, column.has_complex)
-
-
-def is_numeric_array(value: object) -> TypeGuard[np.ndarray[Any, Any]]:
-    """Tell whether a value is an array that a slab can hold."""
-    return type(value) is np.ndarray and value.dtype.kind in "biufc" and value.dtype.isnative

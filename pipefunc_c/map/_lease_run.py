@@ -1,0 +1,66 @@
+"""The run of one lease in this process."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pipefunc_c.map._failures import user_frames
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+    from pipefunc_c.map._scheduler import Lease
+    from pipefunc_c.map._stage import Stage
+
+
+class LeaseRun:
+    """Run a lease, and know afterwards how far it came and whose fault it was.
+
+    Parameters
+    ----------
+    stage
+        The stage; it must be prepared.
+    lease
+        The elements.
+
+    Attributes
+    ----------
+    reached : int
+        The first index that is not done; the one that failed, if an element did.
+    failed : int
+        Number of elements whose error was stored.
+    is_to_blame : bool
+        Whether the function raised: not a hook, nor the means to run it.
+    """
+
+    def __init__(self, stage: Stage, lease: Lease) -> None:
+        self._stage = stage
+        self._lease = lease
+        self.reached = lease.start
+        self.failed = 0
+        self.is_to_blame = False
+
+    def run(self, deadline: float, stop_flag: Buffer | None = None, *, keep: bool = True) -> int:
+        """Run until ``deadline`` (``time.monotonic()``, seconds); give the first index not done.
+
+        What is done is kept, also when an element raises, unless the caller sees to that.
+        """
+        stage, lease = self._stage, self._lease
+        loop, invocation = stage.loop()
+        try:
+            self.reached = loop.run(lease.start, lease.stop, deadline=deadline, stop_flag=stop_flag)
+        except BaseException as error:
+            self.reached = loop.reached
+            self.is_to_blame = not invocation.in_hook
+            error.__traceback__ = user_frames(error.__traceback__)
+            raise
+        finally:
+            self.failed = loop.failed
+            if keep:
+                self.keep()
+        return self.reached
+
+    def keep(self) -> None:
+        """Find the layout of arrays and commit; by one thread at a time."""
+        self._stage.settle(self._lease.start, self.reached)
+        self._stage.plan.keep(self._stage, self._lease, self.reached)
