@@ -1,51 +1,59 @@
-"""Compare this package with pipefunc, with pools of processes and with bare loops, each figure beside its budget.
+"""Compare this package with pipefunc, other pools and bare loops, each figure beside its budget.
 
     python benchmarks/compare.py                                  # print the table
     python benchmarks/compare.py --write docs/performance.md      # and put it between the markers of a page
     python benchmarks/compare.py --only chain import              # some of the sections
 
-Everything is measured in one process tree, the competitors in turns, and the least processor time of several
+Each section is measured in a process of its own, its competitors in turns, and the least processor time of several
 turns counts: absolute times move with the machine, ratios of one run hardly do. Where the time that passes is
-the question, it is judged only if a probe saw two free cores around the measurement. The exit status is 1 when a
-judged figure misses its budget by more than a quarter.
+the question, it is judged only if a probe saw two free cores around the measurement. The exit status is 1 when
+a judged figure misses its budget by more than a quarter.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import datetime
 import importlib.metadata
+import json
 import os
 import platform
+import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 import pipefunc_c
-from comparison import calls, processes, run_folders, sequential
+from comparison import timing
 from report import Figure, markdown_table, misses, write_between_markers
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# The function that gives the rows of each section, below the package `comparison`.
 SECTIONS = {
-    "sequential": sequential.sequential,
-    "mixed": sequential.mixed_types,
-    "outer": sequential.outer_product,
-    "chain": sequential.chain,
-    "outputs": sequential.two_outputs,
-    "memory": sequential.memory,
-    "failing": sequential.failing,
-    "pool": processes.small_tasks,
-    "tasks": processes.longer_tasks,
-    "dicts": processes.dict_results,
-    "messages": processes.messages,
-    "pool-memory": processes.memory,
-    "durable": run_folders.durable,
-    "disk": run_folders.on_disk,
-    "resume": run_folders.resume_and_load,
-    "construction": calls.construction,
-    "calls": calls.calls,
-    "first": calls.first_element,
-    "import": calls.importing,
+    "sequential": "sequential.sequential",
+    "mixed": "sequential.mixed_types",
+    "outer": "sequential.outer_product",
+    "chain": "sequential.chain",
+    "outputs": "sequential.two_outputs",
+    "memory": "sequential.memory",
+    "failing": "sequential.failing",
+    "pool": "processes.small_tasks",
+    "tasks": "processes.longer_tasks",
+    "dicts": "processes.dict_results",
+    "messages": "processes.messages",
+    "pool-memory": "processes.memory",
+    "durable": "run_folders.durable",
+    "disk": "run_folders.on_disk",
+    "resume": "run_folders.resume_and_load",
+    "construction": "calls.construction",
+    "calls": "calls.calls",
+    "first": "calls.first_element",
+    "import": "calls.importing",
 }
 PEERS = ("pipefunc", "joblib")
 
@@ -65,19 +73,42 @@ def version(package: str) -> str:
         return f"no {package}"
 
 
+def print_section(name: str) -> None:
+    """Measure a section in this process; print a line of JSON per figure."""
+    module, _, function = SECTIONS[name].partition(".")
+    for figure in getattr(importlib.import_module(f"comparison.{module}"), function)():
+        print(json.dumps(dataclasses.asdict(figure)), flush=True)
+
+
+def measure(name: str) -> Iterator[Figure]:
+    """Measure a section in a fresh process, so that nothing of the others is in its way."""
+    command = [sys.executable, __file__, "--section", name]
+    environment = {**os.environ, timing.SPIN_ALONE: str(max(timing.alone() for _ in range(10)))}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            yield Figure(**json.loads(line))
+    if process.returncode:
+        raise SystemExit(f"section {name!r} ended with status {process.returncode}")
+
+
 def main() -> int:
     """Measure, print, and judge."""
-    parser = argparse.ArgumentParser(description="Compare this package with pipefunc and with bare loops.")
+    parser = argparse.ArgumentParser(description="Compare this package with its peers and with bare loops.")
     parser.add_argument(
         "--only", nargs="+", choices=SECTIONS, default=list(SECTIONS), help="the sections to measure"
     )
     parser.add_argument(
         "--write", type=Path, help="a Markdown page whose table is replaced, between its markers"
     )
+    parser.add_argument("--section", choices=SECTIONS, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.section:
+        print_section(options.section)
+        return 0
     figures: list[Figure] = []
     for name in options.only:
-        for figure in SECTIONS[name]():
+        for figure in measure(name):
             figures.append(figure)
             print(figure.line(), flush=True)
     if options.write:

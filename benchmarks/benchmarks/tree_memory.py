@@ -70,6 +70,8 @@ def bytes_per_element(case: str, elements: int) -> float:
         while not select.select([process.stdout], [], [], PAUSE)[0]:
             peak = max(peak, tree_bytes(process.pid))
         peak = max(peak, tree_bytes(process.pid))
+        if (line := process.stdout.readline()) != "done\n":
+            raise RuntimeError(f"{command} said {line!r} instead of 'done'")
         process.stdin.write("end\n")
         process.stdin.flush()
     return (peak - before) / elements

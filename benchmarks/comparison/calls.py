@@ -9,7 +9,8 @@ import numpy as np
 import pipefunc_c
 from benchmarks import imports, workloads
 from benchmarks.calls import first_element_seconds
-from comparison.timing import TURNS, least_seconds, peer, peer_figure
+from comparison.peer import peer, peer_figure
+from comparison.timing import TURNS, least_seconds
 from report import Figure, duration
 
 if TYPE_CHECKING:

@@ -8,7 +8,8 @@ import numpy as np
 
 import pipefunc_c
 from benchmarks import peak_memory, workloads
-from comparison.timing import PEER_ELEMENTS, least_seconds, peer, peer_figure
+from comparison.peer import PEER_ELEMENTS, peer, peer_figure
+from comparison.timing import least_seconds
 from report import Figure, duration
 
 if TYPE_CHECKING:

@@ -4,29 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import importlib
 import math
 import os
 import resource
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from report import Figure, duration
+from report import duration
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     Work = tuple[Callable[[], object], int]
 
-try:
-    peer: Any = importlib.import_module("pipefunc")
-except ImportError:
-    peer = None
-
 TURNS = 7
-PEER_ELEMENTS = 20_000  # the peer costs the same per element from here on
 PROBE_SECONDS = 0.02
+SPIN_ALONE = "COMPARE_SPIN_ALONE"  # hands what one process found out to those it starts
 FREE_SHARE = 0.93  # of what a core does alone, each of two must do at once
 
 
@@ -44,17 +38,6 @@ def least_seconds(works: Mapping[str, Work | None]) -> dict[str, float]:
             seconds = (time.process_time() - started) / elements
             least[name] = min(seconds, least.get(name, seconds))
     return least
-
-
-def peer_figure(work: str, seconds: dict[str, float], at_least: float | None) -> Figure:
-    """Give the figure against the peer."""
-    name = f"{work}: times faster than pipefunc"
-    if "peer" not in seconds:
-        return Figure(
-            name, None, "x", at_least, at_least=True, detail="pipefunc is not installed (extra bench)"
-        )
-    detail = f"pipefunc {duration(seconds['peer'])}"
-    return Figure(name, seconds["peer"] / seconds["ours"], "x", at_least, at_least=True, detail=detail)
 
 
 @dataclass
@@ -122,12 +105,18 @@ def spin(seconds: float) -> int:
     return count
 
 
-_alone = [0]
+_alone = [int(os.environ.get(SPIN_ALONE, 0))]
+
+
+def alone() -> int:
+    """Return the farthest that one process got in the time of a probe."""
+    _alone[0] = max(_alone[0], spin(PROBE_SECONDS))
+    return _alone[0]
 
 
 def two_cores_are_free() -> bool:
     """Say whether two processes at once each get as far as one alone."""
-    _alone[0] = max(_alone[0], spin(PROBE_SECONDS))
+    reach = alone()
     readable, writable = os.pipe()
     child = os.fork()
     if not child:
@@ -138,7 +127,7 @@ def two_cores_are_free() -> bool:
     other = int.from_bytes(os.read(readable, 8), "little")
     os.close(readable)
     os.close(writable)
-    return min(own, other) >= FREE_SHARE * _alone[0]
+    return min(own, other) >= FREE_SHARE * reach
 
 
 @contextlib.contextmanager

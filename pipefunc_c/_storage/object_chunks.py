@@ -211,12 +211,13 @@ def pack_values(
 def _not_picklable(
     indices: Sequence[int], values: list[Any], error: Exception, output: str
 ) -> InvalidTypeError:
-    where, culprit = f"elements {indices[0]} to {indices[-1]}", None
+    # The value itself stays out of the error, which may have to cross the same boundary.
+    where, culprit = f"elements {indices[0]} to {indices[-1]}", indices[0]
     for index, value in zip(indices, values, strict=True):
         try:
             require("cloudpickle").dumps(value, 5)
         except Exception:  # this is the one
-            where, culprit = f"element {index}, of type {type(value).__qualname__!r}", value
+            where, culprit = f"element {index}, of type {type(value).__qualname__!r}", index
             break
     of_output = f" of {output!r}" if output else ""
     return InvalidTypeError(

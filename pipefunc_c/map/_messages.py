@@ -7,12 +7,19 @@ import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from pipefunc_c.map._scheduler import Lease
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-STAGE, LEASE, END = 1, 2, 3
+    from pipefunc_c._storage.home import SharedHome
+
+STAGE, LEASE, END, STAGE_REGION = 1, 2, 3, 4
+# Longer ones go through shared memory: a worker that sends a report does not read what it is sent.
+MAX_MESSAGE = 4096
+_REGION = struct.Struct("<BQQ")
 _LEASE = struct.Struct("<BIIQQId")
 _REPORT = struct.Struct("<QQQdQ")
 
@@ -68,11 +75,20 @@ def read_lease(data: Buffer) -> tuple[Lease, float]:
     return Lease(run, stage, start, stop, attempt), seconds
 
 
-def write_stage(announcement: Any) -> bytes:
+def write_stage(news: Any, home: SharedHome) -> bytes:
     """Give the message that announces a stage or what became known of it."""
-    return bytes([STAGE]) + pickle.dumps(announcement, protocol=pickle.HIGHEST_PROTOCOL)
+    data = pickle.dumps(news, protocol=pickle.HIGHEST_PROTOCOL)
+    if len(data) <= MAX_MESSAGE:
+        return bytes([STAGE]) + data
+    home.allocate(len(data))[:] = np.frombuffer(data, dtype=np.uint8)
+    return _REGION.pack(STAGE_REGION, home.last_offset, len(data))
 
 
-def read_stage(data: Buffer) -> Any:
+def read_stage(data: Buffer, home: SharedHome | None) -> Any:
     """Read a message that ``write_stage`` made."""
-    return pickle.loads(memoryview(data)[1:])
+    view = memoryview(data)
+    if view[0] == STAGE:
+        return pickle.loads(view[1:])
+    _, offset, length = _REGION.unpack(view)
+    assert home is not None
+    return pickle.loads(home.attach(offset, length).tobytes())

@@ -13,7 +13,7 @@ from pipefunc_c._storage.home import SharedHome
 from pipefunc_c.exceptions import WorkerDiedError
 from pipefunc_c.map._messages import END, Report, write_lease, write_stage
 from pipefunc_c.map._scheduler import FinishStage, GrantLease, PrepareStage
-from pipefunc_c.map._worker import Failure, serve, take_objects
+from pipefunc_c.map._worker import BUSY, STOP, Failure, serve, take_objects
 from pipefunc_c.parallel._workers import Death, WorkerGroup
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 # Assumed until the first lease has come back; more than 0 lets the scheduler hand out leases ahead.
 FIRST_ROUND_TRIP = 1e-4
 GRACE_SECONDS = 0.5
+POLL_SECONDS = 0.002
 
 
 class PoolDriver:
@@ -46,7 +47,7 @@ class PoolDriver:
         self._scheduler = plan.make_scheduler()
         self._scheduler.round_trip = FIRST_ROUND_TRIP
         self._home = plan.shared = SharedHome("pipefunc_c-run")
-        self._control = self._home.allocate(64)
+        self._control = self._home.allocate(BUSY + n_workers)
         self._group = WorkerGroup(partial(serve, plan, self._control), n_workers)
         # Per worker the leases that are out, each with the moment it was sent to an idle worker, or 0.
         self._out: list[deque[tuple[Lease, float]]] = [deque() for _ in range(n_workers)]
@@ -91,6 +92,7 @@ class PoolDriver:
                     return
             for event in self._group.wait(None if patience is None else 0.05):
                 if isinstance(event, Death):
+                    self._control[BUSY + event.worker] = 0
                     raise self._death_error(event)
                 actions.extend(self._take(event.worker, Report.read(event.data)))
 
@@ -101,7 +103,7 @@ class PoolDriver:
             self._progress.set_total(action.stage, len(requested))
             self._prepared.append(stage)
             if self._is_started:
-                self._tell_all(write_stage(stage.news()))
+                self._tell_all(write_stage(stage.news(), self._home))
             return self._scheduler.stage_prepared(action.stage, requested)
         if isinstance(action, GrantLease):
             assert isinstance(action.worker, int)
@@ -121,7 +123,7 @@ class PoolDriver:
             self._group.start()
         self._is_started = True
         for stage in self._prepared:
-            self._tell_all(write_stage(stage.news()))
+            self._tell_all(write_stage(stage.news(), self._home))
 
     def _tell_all(self, message: bytes) -> None:
         for worker in range(len(self._out)):
@@ -141,7 +143,7 @@ class PoolDriver:
                 for column, objects in zip(stage.columns, pickle.loads(report.objects), strict=True)
             ]
             if any(added):
-                self._tell_all(write_stage(stage.news()))
+                self._tell_all(write_stage(stage.news(), self._home))
         stage.dump(lease.start, report.reached)
         if report.error:
             self._fail(lease, report)
@@ -152,7 +154,7 @@ class PoolDriver:
         return actions
 
     def _fail(self, lease: Lease, report: Report) -> None:
-        self._control[0] = 1
+        self._control[STOP] = 1
         failure: Failure = pickle.loads(report.error)
         error = failure.load()
         if self._failure is None:
@@ -174,15 +176,14 @@ class PoolDriver:
         )
 
     def _let_finish(self) -> None:
-        """Let workers finish the element they are at, and commit, but not for long."""
-        self._control[0] = 1
+        """Let workers finish the element they are at, and commit, but not for long.
+
+        They say so in shared memory: a message may have been cut in two by what interrupted this process.
+        """
+        self._control[STOP] = 1
         until = time.monotonic() + GRACE_SECONDS
-        while any(self._out) and time.monotonic() < until:
-            for event in self._group.wait(until - time.monotonic()):
-                if isinstance(event, Death):
-                    self._out[event.worker].clear()
-                else:
-                    self._out[event.worker].popleft()
+        while self._is_started and self._control[BUSY:].any() and time.monotonic() < until:
+            time.sleep(POLL_SECONDS)
 
     def _end(self) -> None:
         if self._is_started:

@@ -137,6 +137,7 @@ class Stage:
     def adopt(self, news: StageNews) -> None:
         """Take in, in a worker, what the parent announced."""
         plan = self.plan
+        self.layout_is_open = False  # the parent alone makes regions
         for name, (shape, internal_shape) in news.stores.items():
             store, stage = plan.stores[name], plan.stage_of(name)
             store.shape, store.internal_shape = shape, internal_shape

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
 import platform
+import sys
 import time
 import traceback
 from dataclasses import dataclass
@@ -12,14 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipefunc_c._describe import message_of
 from pipefunc_c._kernels.tags import ERROR, OBJECT
 from pipefunc_c._storage.object_chunks import ObjectChunk, object_chunks
 from pipefunc_c._storage.packing import pack
-from pipefunc_c.exceptions import RemoteError, dump_exception, load_exception
+from pipefunc_c.exceptions import OutOfMemoryError, RemoteError
+from pipefunc_c.map._kept_exception import KeptException
 from pipefunc_c.map._layouts import first_index, is_numeric_array
 from pipefunc_c.map._lease_run import LeaseRun
-from pipefunc_c.map._messages import END, STAGE, Report, read_lease, read_stage
+from pipefunc_c.map._messages import END, STAGE, STAGE_REGION, Report, read_lease, read_stage
 
 if TYPE_CHECKING:
     from pipefunc_c._kernels.column import Column
@@ -30,6 +32,9 @@ if TYPE_CHECKING:
 
 # Values that may belong into memory of their own.
 _KINDS: tuple[type, ...] = (np.ndarray, complex, np.complexfloating)
+# Places in the control memory: the stop flag, and from BUSY on a byte per worker, 1 while it has results that
+# are neither committed nor given up.
+STOP, BUSY = 0, 64
 _OBJECT_BITS = 1 << OBJECT | 1 << ERROR
 
 
@@ -57,9 +62,7 @@ class Failure:
     Parameters
     ----------
     exception
-        Its pickle.
-    summary
-        Its type and text, in case the pickle cannot be read.
+        The exception.
     traceback
         The formatted traceback.
     process
@@ -68,8 +71,7 @@ class Failure:
         Whether the function itself raised it: not a hook, nor the handling of inputs and results.
     """
 
-    exception: bytes
-    summary: str
+    exception: KeptException
     traceback: str
     process: str
     is_to_blame: bool
@@ -78,8 +80,7 @@ class Failure:
     def of(cls, error: BaseException, *, is_to_blame: bool) -> Failure:
         """Describe an exception of this process."""
         return cls(
-            dump_exception(error),
-            f"{type(error).__qualname__}: {message_of(error)}",
+            KeptException.of(error),
             "".join(traceback.format_exception(error)),
             f"{platform.node()}, pid {os.getpid()}",
             is_to_blame,
@@ -87,12 +88,12 @@ class Failure:
 
     def load(self) -> BaseException:
         """Give the exception, with its origin as ``__cause__``."""
-        error = load_exception(self.exception, self.summary)
+        error = self.exception.load()
         error.__cause__ = RemoteError(f"raised in a worker process ({self.process})", self.traceback)
         return error
 
 
-def serve(plan: Plan, control: np.ndarray[Any, Any], channel: Channel, _number: int) -> None:
+def serve(plan: Plan, control: np.ndarray[Any, Any], channel: Channel, number: int) -> None:
     """Do what the parent says until it says END.
 
     Parameters
@@ -100,20 +101,28 @@ def serve(plan: Plan, control: np.ndarray[Any, Any], channel: Channel, _number: 
     plan
         The run; this process was forked when it was made.
     control
-        Shared memory; its first byte is the stop flag.
+        Shared memory: the stop flag, and who is busy.
     channel
         To the parent.
+    number
+        That of this worker.
     """
     while True:
         data = channel.receive()
         if data[0] == END:
             return
-        if data[0] == STAGE:
-            news = read_stage(data)
+        if data[0] in (STAGE, STAGE_REGION):
+            news = read_stage(data, plan.shared)
             plan.stages[news.stage].adopt(news)
         else:
             lease, seconds = read_lease(data)
-            channel.send(*run_lease(plan.stages[lease.stage], lease, seconds, control[:1]).parts())
+            control[BUSY + number] = 1
+            report = run_lease(plan.stages[lease.stage], lease, seconds, control[:1])
+            control[BUSY + number] = 0
+            for stream in (sys.stdout, sys.stderr):
+                with contextlib.suppress(Exception):  # a user's stream may be closed, or None
+                    stream.flush()
+            channel.send(*report.parts())
 
 
 def run_lease(stage: Stage, lease: Lease, seconds: float, stop_flag: Any) -> Report:
@@ -164,6 +173,17 @@ def _objects_of(stage: Stage, column: Column, name: str, start: int, stop: int) 
     return Objects(packed.objects, has_arrays, has_complex)
 
 
+def _add_regions(column: Column, objects: Objects) -> None:
+    """Make memory for complex numbers, and for arrays like the first one."""
+    if objects.has_complex:
+        column.add_complex()
+    if objects.has_arrays and column.layout is None:
+        first = first_index(column, objects.chunks[0].first, objects.chunks[-1].last)
+        value: Any = None if first is None else column.load(first)
+        if is_numeric_array(value):
+            column.fix_layout(value.dtype, value.shape)
+
+
 def take_objects(column: Column, objects: Objects) -> bool:
     """Take objects of a worker into the parent's column; True if the column got a new region.
 
@@ -174,15 +194,15 @@ def take_objects(column: Column, objects: Objects) -> bool:
     if not (objects.has_arrays or objects.has_complex):
         return False
     before = (column.layout, column.has_complex)
-    if objects.has_complex:
-        column.add_complex()
+    with contextlib.suppress(OutOfMemoryError):  # then they stay objects
+        _add_regions(column, objects)
+    if before == (column.layout, column.has_complex) == (None, False):
+        return False
     for chunk in objects.chunks:
         for index in range(chunk.first, chunk.last):
             if column.tag(index) == OBJECT:
                 value: Any = column.load(index)
                 if not isinstance(value, _KINDS):
                     continue
-                if objects.has_arrays and column.layout is None and is_numeric_array(value):
-                    column.fix_layout(value.dtype, value.shape)
                 column.store(index, value)
     return before != (column.layout, column.has_complex)

@@ -45,8 +45,9 @@ def library_pools() -> list[Any]:
 
 
 def is_worker() -> bool:
-    """Tell whether this process is a worker of ours."""
-    return _state["is_worker"]
+    """Tell whether this process is a worker of ours, or one of multiprocessing that may have no children."""
+    processes = sys.modules.get("multiprocessing.process")
+    return _state["is_worker"] or (processes is not None and processes.current_process().daemon)
 
 
 def become_worker() -> None:

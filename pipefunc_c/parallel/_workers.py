@@ -123,7 +123,8 @@ class WorkerGroup:
     def _run_worker(self, channel: Channel, alive: int, number: int, seeds: dict[str, Any]) -> None:
         become_worker()
         die_with(alive)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what a Ctrl-C ends
+        # The parent decides what a Ctrl-C ends. Not SIG_IGN: programs that an element starts inherit that.
+        signal.signal(signal.SIGINT, _leave_to_parent)
         seed_worker(seeds, number)
         cap_library_threads(self._pools, self.n_workers)
         os.register_at_fork(after_in_child=channel.close)
@@ -204,6 +205,10 @@ class WorkerGroup:
         for descriptor in self._alive:
             os.close(descriptor)
         self._alive = []
+
+
+def _leave_to_parent(_number: int, _frame: object) -> None:
+    pass
 
 
 def _forget_groups() -> None:
