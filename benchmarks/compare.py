@@ -4,10 +4,10 @@
     python benchmarks/compare.py --write docs/performance.md      # and put it between the markers of a page
     python benchmarks/compare.py --only chain import              # some of the sections
 
-Each section is measured in a process of its own, its competitors in turns, and the least processor time of several
-turns counts: absolute times move with the machine, ratios of one run hardly do. Where the time that passes is
-the question, it is judged only if a probe saw two free cores around the measurement. The exit status is 1 when
-a judged figure misses its budget by more than a quarter.
+Each section is measured in a process of its own, its competitors in turns, and the least processor time of
+several turns counts: absolute times move with the machine, ratios of one run hardly do. Where the time that
+passes is the question, it is judged only if a probe saw two free cores around the measurement. The exit
+status is 1 when a judged figure misses its budget by more than a quarter.
 """
 
 from __future__ import annotations

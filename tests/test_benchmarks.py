@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
+import subprocess
+import sys
 
 import pytest
 from source_tree import ROOT
@@ -12,7 +15,7 @@ pytestmark = pytest.mark.repository
 
 SUITES = ROOT / "benchmarks" / "benchmarks"
 MEASURED = re.compile(r"^(time|track|peakmem)_")
-DISCOVERED = 10
+DISCOVERED = 19
 
 
 @pytest.fixture
@@ -73,6 +76,59 @@ def test_a_figure_is_judged_by_its_budget(benchmarks, measured, budget, at_least
     figure = Figure("work", measured, "x", budget, at_least=at_least)
     assert figure.verdict == verdict
     assert bool(misses([figure])) == (verdict == "MISSED")
+
+
+def test_a_figure_that_others_may_have_spoiled_is_not_judged(benchmarks):
+    from report import Figure, misses
+
+    figure = Figure("work", 3.0, "x", 1.0, judged=False)
+    assert figure.verdict == "not judged"
+    assert not misses([figure])
+
+
+def test_each_section_is_a_function(benchmarks):
+    import compare
+
+    for name, place in compare.SECTIONS.items():
+        module, function = place.split(".")
+        tree = ast.parse((ROOT / "benchmarks" / "comparison" / f"{module}.py").read_text())
+        assert function in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}, name
+
+
+@pytest.mark.parametrize(
+    ("turns", "wall", "cores_were_free"),
+    [
+        pytest.param([(2.0, False), (3.0, False)], 2.0, False, id="never-free"),
+        pytest.param([(2.0, False), (3.0, True), (4.0, True)], 3.0, True, id="only-free-turns-count"),
+        pytest.param([(3.0, True), (2.0, False)], 3.0, True, id="busy-later"),
+    ],
+)
+def test_time_that_passes_counts_where_cores_were_free(benchmarks, turns, wall, cores_were_free):
+    from comparison.timing import Cost
+
+    cost = Cost()
+    for seconds, free in turns:
+        cost.add(1.0, 0.5, seconds, cores_were_free=free)
+    assert (cost.wall, cost.cores_were_free) == (wall, cores_were_free)
+    assert (cost.cpu, cost.own_cpu) == (1.0, 0.5)
+
+
+def test_the_messages_of_a_map_are_counted(benchmarks, leave_out):
+    if len(os.sched_getaffinity(0)) < 2:
+        leave_out("a single core runs everything in one process")
+    script = (
+        "from benchmarks.messages import traffic_of as t; r = t(1000); print(len(r.leases), len(r.reports))"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=ROOT / "benchmarks",
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    leases, reports = map(int, result.stdout.split())
+    assert leases == reports > 1
 
 
 def test_the_table_replaces_what_stands_between_the_markers(benchmarks, tmp_path):

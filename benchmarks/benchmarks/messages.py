@@ -29,10 +29,10 @@ class Traffic:
     reports: list[int] = field(default_factory=list)
     pickles: int = 0
 
-    @property
-    def bytes_per_lease(self) -> float:
-        """The mean length of a lease and its report."""
-        return (sum(self.leases) + sum(self.reports)) / len(self.leases)
+
+def bytes_per_lease(traffic):
+    """Return the mean length of a lease and its report."""
+    return (sum(traffic.leases) + sum(traffic.reports)) / len(traffic.leases)
 
 
 @contextmanager

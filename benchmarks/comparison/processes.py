@@ -15,7 +15,7 @@ import numpy as np
 import pipefunc_c
 from benchmarks import tree_memory, workloads
 from benchmarks.child import run_child
-from benchmarks.messages import traffic_of
+from benchmarks.messages import bytes_per_lease, traffic_of
 from comparison.timing import TURNS, Cost, can_use_two_cores, least_costs, two_cores, two_cores_are_free
 from report import Figure, duration
 
@@ -188,10 +188,10 @@ def messages() -> Iterator[Figure]:
         short, long = traffic_of(ELEMENTS // 10), traffic_of(10 * ELEMENTS)
         constant = traffic_of(ELEMENTS // 10, constant_bytes=8 << 20)
     detail = f"{len(long.leases)} leases for 1e7 elements, report included"
-    yield Figure("2 workers: bytes per lease", long.bytes_per_lease, "B", 200, detail=detail)
-    growth = long.bytes_per_lease / short.bytes_per_lease
+    yield Figure("2 workers: bytes per lease", bytes_per_lease(long), "B", 200, detail=detail)
+    growth = bytes_per_lease(long) / bytes_per_lease(short)
     yield Figure("2 workers: bytes per lease, 1e7 elements against 1e5", growth, "x", 1)
-    growth = constant.bytes_per_lease / short.bytes_per_lease
+    growth = bytes_per_lease(constant) / bytes_per_lease(short)
     yield Figure("2 workers: bytes per lease, with a constant of 8 MiB", growth, "x", 1)
     detail = f"and {sum(long.stages)} bytes to announce the stage to both"
     yield Figure("2 workers: pickles per run of 1e7 numbers", long.pickles, "", 10, detail=detail)

@@ -105,7 +105,7 @@ def spin(seconds: float) -> int:
     return count
 
 
-_alone = [int(os.environ.get(SPIN_ALONE, 0))]
+_alone = [int(os.environ.get(SPIN_ALONE, "0"))]
 
 
 def alone() -> int:

@@ -368,6 +368,12 @@ class ObjectChunks:
             return self._fallback(index)
         raise OperationError(f"element {index} is an object of another process that did not come with it")
 
+    def reaches(self, index: int) -> bool:
+        """Tell whether an element is in the range of a chunk."""
+        starts, spans = self._index
+        place = bisect.bisect_right(starts, index) - 1
+        return place >= 0 and index < spans[place][0]
+
     def _decode(self, chunk: ObjectChunk) -> _Decoded:
         # No lock, which a fork could leave locked: each step is one operation on the dict.
         key = id(chunk)

@@ -92,8 +92,8 @@ class TracebackTable:
         return number
 
     def __getitem__(self, number: int) -> str:
-        """Give the text of a traceback, without the line that names the exception."""
-        return self._texts[number]
+        """Give the text of a traceback, without the line that names the exception; "" where there is none."""
+        return self._texts[number] if number < len(self._texts) else ""
 
 
 class Propagated:

@@ -6,11 +6,15 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
 
-from pipefunc_c._kernels.tags import ERROR, MISSING
+from pipefunc_c._kernels.index import intersect_runs
+from pipefunc_c._kernels.tags import ERROR, MISSING, OBJECT
+from pipefunc_c._storage.object_chunks import object_chunks
 from pipefunc_c.exceptions import OutOfMemoryError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
+
+    import numpy.typing as npt
 
     from pipefunc_c._kernels.column import Column
 
@@ -20,11 +24,17 @@ def is_numeric_array(value: object) -> TypeGuard[np.ndarray[Any, Any]]:
     return type(value) is np.ndarray and value.dtype.kind in "biufc" and value.dtype.isnative
 
 
-def first_index(column: Column, start: int, stop: int) -> int | None:
-    """Find the first element of a range that is there and no error."""
-    tags = column.tags[start:stop]
-    present = np.flatnonzero((tags != MISSING) & (tags != ERROR))
-    return start + int(present[0]) if len(present) else None
+def first_index(
+    column: Column, start: int, stop: int, runs: npt.NDArray[np.int64] | None = None
+) -> int | None:
+    """Find the first element of a range, or of the runs in it, that is there and no error."""
+    spans = [(start, stop)] if runs is None else intersect_runs(runs, start, stop).tolist()
+    for begin, end in spans:
+        tags = column.tags[begin:end]
+        present = np.flatnonzero((tags != MISSING) & (tags != ERROR))
+        if len(present):
+            return int(begin + present[0])
+    return None
 
 
 def fix_layouts(columns: Sequence[Column], start: int, stop: int) -> bool:
@@ -56,3 +66,56 @@ def fix_layouts(columns: Sequence[Column], start: int, stop: int) -> bool:
                 continue
             column.store(index, first)
     return decided
+
+
+# Values that may belong into memory of their own.
+_KINDS: tuple[type, ...] = (np.ndarray, complex, np.complexfloating)
+
+
+def store_in_regions(column: Column, start: int, stop: int) -> None:
+    """Move arrays and complex numbers that were kept as objects to where they belong, if there is room."""
+    for index in np.flatnonzero(column.tags[start:stop] == OBJECT).tolist():
+        value = column.load(start + index)
+        if isinstance(value, _KINDS):
+            column.store(start + index, value)
+
+
+def decide_layouts(
+    columns: Sequence[Column], runs: npt.NDArray[np.int64] | None, first_arrays: Sequence[Collection[int]]
+) -> bool | None:
+    """Lay arrays out as the first of all requested elements says, once it is there.
+
+    So the layout is the same whichever worker is first. Elements before it that are errors do not count.
+
+    Parameters
+    ----------
+    columns
+        The columns of a stage, of which any elements may have been computed.
+    runs
+        The requested elements; None for all.
+    first_arrays
+        Per column the first elements of leases that are arrays; others need not be looked at.
+
+    Returns
+    -------
+    bool or None
+        Whether a column got a slab; None if that cannot be decided yet.
+    """
+    size = columns[0].size
+    index = first_index(columns[0], 0, size, runs)
+    if index is None:
+        return None
+    before = [(0, index)] if runs is None else intersect_runs(runs, 0, index).tolist()
+    if any(columns[0].count(MISSING, begin, end) for begin, end in before):
+        return None
+    # The tags of a lease that is still out are seen already, its objects have not come yet.
+    if any(each.tag(index) == OBJECT and not object_chunks(each).reaches(index) for each in columns):
+        return None
+    layouts = [column.layout for column in columns]
+    hopeful = [each for each, firsts in zip(columns, first_arrays, strict=True) if index in firsts]
+    fix_layouts(hopeful, index, index + 1)
+    for column, layout in zip(columns, layouts, strict=True):
+        if column.layout != layout:
+            for chunk in object_chunks(column).chunks():
+                store_in_regions(column, chunk.first, chunk.last)
+    return layouts != [column.layout for column in columns]

@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import pickle
 import time
-from collections import deque
+from collections import defaultdict, deque
 from functools import partial
 from typing import TYPE_CHECKING
 
 from pipefunc_c._storage.home import SharedHome
 from pipefunc_c.exceptions import WorkerDiedError
+from pipefunc_c.map._layouts import decide_layouts
 from pipefunc_c.map._messages import END, Report, write_lease, write_stage
 from pipefunc_c.map._scheduler import FinishStage, GrantLease, PrepareStage
 from pipefunc_c.map._worker import BUSY, STOP, Failure, serve, take_objects
@@ -52,6 +53,7 @@ class PoolDriver:
         # Per worker the leases that are out, each with the moment it was sent to an idle worker, or 0.
         self._out: list[deque[tuple[Lease, float]]] = [deque() for _ in range(n_workers)]
         self._failure: BaseException | None = None
+        self._first_arrays: defaultdict[int, set[int]] = defaultdict(set)
         self._prepared: list[Stage] = []
         self._is_started = False
 
@@ -138,10 +140,19 @@ class PoolDriver:
             round_trip = max(time.monotonic() - sent - report.seconds, 1e-6)
             self._scheduler.round_trip = min(self._scheduler.round_trip, round_trip)
         if report.objects:
-            added = [
-                take_objects(column, objects)
-                for column, objects in zip(stage.columns, pickle.loads(report.objects), strict=True)
-            ]
+            added = []
+            for column, objects in zip(stage.columns, pickle.loads(report.objects), strict=True):
+                if objects.first_array is not None:
+                    self._first_arrays[id(column)].add(objects.first_array)
+                added.append(take_objects(column, objects))
+            if stage.layout_is_open:
+                has_slab = decide_layouts(
+                    stage.columns,
+                    stage.requested.runs,
+                    [self._first_arrays[id(column)] for column in stage.columns],
+                )
+                stage.layout_is_open = has_slab is None
+                added.append(bool(has_slab))
             if any(added):
                 self._tell_all(write_stage(stage.news(), self._home))
         stage.dump(lease.start, report.reached)
@@ -164,6 +175,7 @@ class PoolDriver:
 
     def _death_error(self, death: Death) -> WorkerDiedError:
         leases = [lease for lease, _ in self._out[death.worker]]
+        self._out[death.worker].clear()
         where = "while it was idle"
         if leases:
             outputs = ", ".join(self._plan.stages[leases[0].stage].func.output_names)

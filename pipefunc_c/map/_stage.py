@@ -158,7 +158,9 @@ class Stage:
                 store.attach(attached.column)
         else:
             attached.update(regions)
-        attach_objects(shared, attached.column, chunks)
+        if chunks and name not in self._published:
+            self._published[name] = []
+            attach_objects(shared, attached.column, chunks)
 
     def _resolve_shapes(self) -> None:
         mapspec = self.func.mapspec

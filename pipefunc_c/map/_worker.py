@@ -19,7 +19,7 @@ from pipefunc_c._storage.object_chunks import ObjectChunk, object_chunks
 from pipefunc_c._storage.packing import pack
 from pipefunc_c.exceptions import OutOfMemoryError, RemoteError
 from pipefunc_c.map._kept_exception import KeptException
-from pipefunc_c.map._layouts import first_index, is_numeric_array
+from pipefunc_c.map._layouts import first_index, store_in_regions
 from pipefunc_c.map._lease_run import LeaseRun
 from pipefunc_c.map._messages import END, STAGE, STAGE_REGION, Report, read_lease, read_stage
 
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from pipefunc_c.map._stage import Stage
     from pipefunc_c.parallel._channel import Channel
 
-# Values that may belong into memory of their own.
-_KINDS: tuple[type, ...] = (np.ndarray, complex, np.complexfloating)
 # Places in the control memory: the stop flag, and from BUSY on a byte per worker, 1 while it has results that
 # are neither committed nor given up.
 STOP, BUSY = 0, 64
@@ -46,13 +44,15 @@ class Objects:
     ----------
     chunks
         Their pickles.
-    has_arrays, has_complex
-        Whether there are values among them that belong into memory of their own: the parent makes it.
+    first_array
+        Index of the first element, if that is an array without a place in a slab; else None.
+    has_complex
+        Whether there are complex numbers among them; the parent makes memory for them.
     """
 
-    chunks: tuple[ObjectChunk, ...]
-    has_arrays: bool
-    has_complex: bool
+    chunks: tuple[ObjectChunk, ...] = ()
+    first_array: int | None = None
+    has_complex: bool = False
 
 
 @dataclass(frozen=True)
@@ -157,7 +157,7 @@ def _pack_objects(stage: Stage, start: int, stop: int) -> bytes:
 
 def _objects_of(stage: Stage, column: Column, name: str, start: int, stop: int) -> Objects:
     if not column.tag_set(start, stop) & _OBJECT_BITS:
-        return Objects((), has_arrays=False, has_complex=False)
+        return Objects()
     packed = pack(
         column,
         start,
@@ -167,21 +167,13 @@ def _objects_of(stage: Stage, column: Column, name: str, start: int, stop: int) 
         traceback_text=stage.tracebacks.__getitem__,
         output=name,
     )
-    first = first_index(column, start, stop) if stage.is_mapped and column.layout is None else None
-    has_arrays = first is not None and type(column.load(first)) is np.ndarray
+    first = None
+    if stage.is_mapped and column.layout is None:
+        first = first_index(column, start, stop, stage.requested.runs)
+    if first is not None and type(column.load(first)) is not np.ndarray:
+        first = None
     has_complex, column.refused_complex = column.refused_complex, False
-    return Objects(packed.objects, has_arrays, has_complex)
-
-
-def _add_regions(column: Column, objects: Objects) -> None:
-    """Make memory for complex numbers, and for arrays like the first one."""
-    if objects.has_complex:
-        column.add_complex()
-    if objects.has_arrays and column.layout is None:
-        first = first_index(column, objects.chunks[0].first, objects.chunks[-1].last)
-        value: Any = None if first is None else column.load(first)
-        if is_numeric_array(value):
-            column.fix_layout(value.dtype, value.shape)
+    return Objects(packed.objects, first, has_complex)
 
 
 def take_objects(column: Column, objects: Objects) -> bool:
@@ -191,18 +183,11 @@ def take_objects(column: Column, objects: Objects) -> bool:
     """
     for chunk in objects.chunks:
         object_chunks(column).add(chunk)
-    if not (objects.has_arrays or objects.has_complex):
-        return False
-    before = (column.layout, column.has_complex)
-    with contextlib.suppress(OutOfMemoryError):  # then they stay objects
-        _add_regions(column, objects)
-    if before == (column.layout, column.has_complex) == (None, False):
-        return False
-    for chunk in objects.chunks:
-        for index in range(chunk.first, chunk.last):
-            if column.tag(index) == OBJECT:
-                value: Any = column.load(index)
-                if not isinstance(value, _KINDS):
-                    continue
-                column.store(index, value)
-    return before != (column.layout, column.has_complex)
+    had_complex = column.has_complex
+    if objects.has_complex:
+        with contextlib.suppress(OutOfMemoryError):  # then they stay objects
+            column.add_complex()
+    if objects.has_complex or (objects.first_array is not None and column.layout is not None):
+        for chunk in objects.chunks:
+            store_in_regions(column, chunk.first, chunk.last)
+    return column.has_complex != had_complex

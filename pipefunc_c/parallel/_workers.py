@@ -133,6 +133,8 @@ class WorkerGroup:
 
     def send(self, worker: int, *parts: bytes) -> None:
         """Send a message; one to a worker that is gone is dropped, its death will be reported."""
+        if self._workers[worker].lost:
+            return
         with contextlib.suppress(ConnectionError):
             self._workers[worker].channel.send(*parts)
 
