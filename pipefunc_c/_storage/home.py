@@ -215,6 +215,21 @@ class SharedHome:
             message = f"cannot map {bytes_text(nbytes)} of shared memory: {error.strerror}"
             raise OutOfMemoryError(message, detail=nbytes) from error
 
+    @classmethod
+    def adopt(cls, descriptor: int) -> SharedHome:
+        """Give the home of a shared file that another process made; regions can only be attached.
+
+        Parameters
+        ----------
+        descriptor
+            The file, open in this process; the home closes it.
+        """
+        home = cls.__new__(cls)
+        home._descriptor, home._portable, home._available = descriptor, None, available_memory
+        home._owner, home._size, home._segment, home._attached = -1, 0, None, {}
+        home._segment_offset = home._segment_used = home.last_offset = 0
+        return home
+
     def attach(self, offset: int, nbytes: int) -> Buffer:
         """Give a region that another process allocated; this one must have inherited the file.
 

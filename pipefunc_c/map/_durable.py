@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from pipefunc_c._kernels.index import runs_of
 from pipefunc_c._kernels.tags import ERROR, MISSING
 from pipefunc_c._storage.commits import CommittedRun, Committer
 from pipefunc_c._storage.compaction import compact
+from pipefunc_c._storage.run_lock import RunLock
 from pipefunc_c.map._failures import is_error
 from pipefunc_c.map._requested import Requested
 from pipefunc_c.map._run_folder import RunFolder, open_run_folder
@@ -19,7 +21,6 @@ from pipefunc_c.map._run_info import describe_run
 
 if TYPE_CHECKING:
     import contextlib
-    from pathlib import Path
 
     from pipefunc_c.map._options import RunOptions
     from pipefunc_c.map._plan import Plan
@@ -64,6 +65,8 @@ class DurableRun:
             resume_validation=options.resume_validation,
             sync=options.sync is not None,
         )
+        self._path = self._folder.path
+        self._lock = self._folder.lock
         self._committer: Committer | None = None
         self._committer_owner = 0
         try:
@@ -74,6 +77,44 @@ class DurableRun:
             self._folder.close()
             raise
         self._first_attempt = 0 if self._earlier is None else self._earlier.next_attempt
+
+    # -- in workers that are not forked from this process --------------------------------------------
+
+    def recipe(self) -> dict[str, Any]:
+        """Give what `of_worker` needs beside the plan and the descriptor of the lock."""
+        numbers = [stage.number for stage in self._plan.stages]
+        return {
+            "folder": str(self._folder.path),
+            "sync": self._sync,
+            "first_attempt": self._first_attempt,
+            "numbers": numbers,
+        }
+
+    @property
+    def descriptor(self) -> int:
+        """The descriptor of the lock, which committing workers hold too."""
+        return self._folder.lock.descriptor
+
+    @classmethod
+    def of_worker(  # noqa: PLR0913  what `recipe` gives
+        cls,
+        plan: Plan,
+        descriptor: int,
+        *,
+        folder: str,
+        sync: float | None,
+        first_attempt: int,
+        numbers: list[int],
+    ) -> DurableRun:
+        """Make what a worker needs to commit."""
+        durable = cls.__new__(cls)
+        durable._plan, durable._sync, durable._first_attempt = plan, sync, first_attempt
+        durable._path = Path(folder)
+        durable._lock = RunLock.adopt(folder, descriptor)
+        durable._committer, durable._committer_owner = None, 0
+        for stage, number in zip(plan.stages, numbers, strict=True):
+            stage.number = number
+        return durable
 
     def inherited(self) -> contextlib.AbstractContextManager[Any]:
         """Give a context in which forked children hold the lock too: they commit."""
@@ -115,7 +156,7 @@ class DurableRun:
     def _own_committer(self) -> Committer:
         if self._committer is None or self._committer_owner != os.getpid():
             name = f"{platform.node()}-{os.getpid()}-{os.urandom(4).hex()}"
-            self._committer = Committer(self._folder.path, name, self._sync)
+            self._committer = Committer(self._path, name, self._sync)
             self._committer_owner = os.getpid()
         return self._committer
 

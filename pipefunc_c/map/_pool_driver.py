@@ -6,16 +6,19 @@ import contextlib
 import pickle
 import time
 from collections import defaultdict, deque
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+from pipefunc_c._describe import message_of
 from pipefunc_c._storage.home import SharedHome
-from pipefunc_c.exceptions import WorkerDiedError
+from pipefunc_c.exceptions import InvalidTypeError, WorkerDiedError
 from pipefunc_c.map._layouts import decide_layouts
 from pipefunc_c.map._messages import END, Report, write_lease, write_stage
 from pipefunc_c.map._scheduler import FinishStage, GrantLease, PrepareStage
-from pipefunc_c.map._worker import BUSY, STOP, Failure, serve, take_objects
-from pipefunc_c.parallel._workers import Death, WorkerGroup
+from pipefunc_c.map._worker import BUSY, STOP, Failure, Recipe, serve, take_objects, write_recipe
+from pipefunc_c.parallel._environment import may_fork
+from pipefunc_c.parallel._workers import Boot, Death, WorkerGroup
 
 if TYPE_CHECKING:
     from pipefunc_c.map._plan import Plan
@@ -49,6 +52,7 @@ class PoolDriver:
         self._scheduler.round_trip = FIRST_ROUND_TRIP
         self._home = plan.shared = SharedHome("pipefunc_c-run")
         self._control = self._home.allocate(BUSY + n_workers)
+        self._control_place = (self._home.last_offset, BUSY + n_workers)
         self._group = WorkerGroup(partial(serve, plan, self._control), n_workers)
         # Per worker the leases that are out, each with the moment it was sent to an idle worker, or 0.
         self._out: list[deque[tuple[Lease, float]]] = [deque() for _ in range(n_workers)]
@@ -121,11 +125,34 @@ class PoolDriver:
     def _start(self) -> None:
         """Start the workers, when there is something for them to do; tell them what is ready so far."""
         durable = self._plan.durable
+        if not may_fork():
+            self._group.boot = self._boot()
         with durable.inherited() if durable is not None else contextlib.nullcontext():
             self._group.start()
         self._is_started = True
         for stage in self._prepared:
             self._tell_all(write_stage(stage.news(), self._home))
+
+    def _boot(self) -> Boot:
+        """Give what workers need that are not forked from this process."""
+        plan, durable = self._plan, self._plan.durable
+        recipe = Recipe(
+            plan.graph.functions,
+            {name: plan.values[name] for name in plan.given},
+            replace(plan.options, executor=None),
+            self._control_place,
+            None if durable is None else durable.recipe(),
+        )
+        try:
+            payload = write_recipe(recipe, self._home)
+        except Exception as error:
+            raise InvalidTypeError(
+                f"a function or an input cannot be pickled: {message_of(error)}",
+                hint="this process has threads, so its workers are not forked from it: pass what cloudpickle "
+                "takes, or run with parallel=False",
+            ) from error
+        descriptors = [self._home.descriptor, *([] if durable is None else [durable.descriptor])]
+        return Boot(("pipefunc_c.map._worker", "serve_recipe"), payload, descriptors)
 
     def _tell_all(self, message: bytes) -> None:
         for worker in range(len(self._out)):

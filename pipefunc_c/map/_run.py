@@ -19,7 +19,7 @@ from pipefunc_c.map._outputs import Result, ResultDict
 from pipefunc_c.map._plan import Plan
 from pipefunc_c.map._pool_driver import PoolDriver
 from pipefunc_c.map._progress import make_progress
-from pipefunc_c.parallel._environment import available_cores, is_worker, may_fork
+from pipefunc_c.parallel._environment import available_cores, can_start_workers, is_worker
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -265,7 +265,7 @@ def worker_count(plan: Plan) -> int:
     """
     generations = plan.graph.generations
     can_overlap = any(stage.is_mapped for stage in plan.stages) or any(len(each) > 1 for each in generations)
-    if not plan.options.parallel or not can_overlap or is_worker() or not may_fork():
+    if not plan.options.parallel or not can_overlap or is_worker() or not can_start_workers():
         return 0
     cores = available_cores()
     return cores if cores > 1 else 0

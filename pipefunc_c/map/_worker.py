@@ -14,18 +14,24 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pipefunc_c._graph.graph import FunctionGraph
 from pipefunc_c._kernels.tags import ERROR, OBJECT
+from pipefunc_c._optional import require
+from pipefunc_c._storage.home import SharedHome
 from pipefunc_c._storage.object_chunks import ObjectChunk, object_chunks
 from pipefunc_c._storage.packing import pack
 from pipefunc_c.exceptions import OutOfMemoryError, RemoteError
+from pipefunc_c.map._durable import DurableRun
 from pipefunc_c.map._kept_exception import KeptException
 from pipefunc_c.map._layouts import first_index, store_in_regions
 from pipefunc_c.map._lease_run import LeaseRun
 from pipefunc_c.map._messages import END, STAGE, STAGE_REGION, Report, read_lease, read_stage
+from pipefunc_c.map._plan import Plan
 
 if TYPE_CHECKING:
+    from pipefunc_c._function.pipefunc import PipeFunc
     from pipefunc_c._kernels.column import Column
-    from pipefunc_c.map._plan import Plan
+    from pipefunc_c.map._options import RunOptions
     from pipefunc_c.map._scheduler import Lease
     from pipefunc_c.map._stage import Stage
     from pipefunc_c.parallel._channel import Channel
@@ -91,6 +97,52 @@ class Failure:
         error = self.exception.load()
         error.__cause__ = RemoteError(f"raised in a worker process ({self.process})", self.traceback)
         return error
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a worker makes its plan from that was not forked from the driver.
+
+    Parameters
+    ----------
+    functions, inputs, options
+        The run.
+    control
+        Place and size of the control memory.
+    durable
+        What is needed to commit, if the run is kept on disk.
+    """
+
+    functions: tuple[PipeFunc[..., Any], ...]
+    inputs: dict[str, Any]
+    options: RunOptions
+    control: tuple[int, int]
+    durable: dict[str, Any] | None
+
+
+def write_recipe(recipe: Recipe, home: SharedHome) -> bytes:
+    """Give the payload for `serve_recipe`; large arrays go through the shared file."""
+    buffers: list[pickle.PickleBuffer] = []
+    data = require("cloudpickle").dumps(recipe, protocol=5, buffer_callback=buffers.append)
+    places = []
+    for each in [pickle.PickleBuffer(data), *buffers]:
+        raw = each.raw()
+        home.allocate(max(raw.nbytes, 1))[: raw.nbytes] = np.frombuffer(raw, dtype=np.uint8)
+        places.append((home.last_offset, raw.nbytes))
+    return pickle.dumps(places)
+
+
+def serve_recipe(payload: bytes, descriptors: list[int], channel: Channel, number: int) -> None:
+    """Make the plan, then do what the parent says; runs in a worker of the fork server."""
+    home = SharedHome.adopt(descriptors[0])
+    # Copies: what a worker writes to its inputs is its own matter.
+    data, *buffers = [bytearray(home.attach(*place)) for place in pickle.loads(payload)]
+    recipe: Recipe = pickle.loads(data, buffers=buffers)
+    plan = Plan(FunctionGraph(recipe.functions), recipe.inputs, recipe.options)
+    plan.shared = home
+    if recipe.durable is not None:
+        plan.durable = DurableRun.of_worker(plan, descriptors[1], **recipe.durable)
+    serve(plan, home.attach(*recipe.control), channel, number)
 
 
 def serve(plan: Plan, control: np.ndarray[Any, Any], channel: Channel, number: int) -> None:

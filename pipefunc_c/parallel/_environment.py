@@ -6,11 +6,12 @@ import contextlib
 import ctypes
 import os
 import random
+import socket
 import sys
 from typing import Any
 
 from pipefunc_c._optional import require
-from pipefunc_c._platform import count_threads
+from pipefunc_c._platform import count_threads, prefer_portable
 
 _state = {"is_worker": False}
 
@@ -27,12 +28,17 @@ def may_fork() -> bool:
 
     Such libraries see to their own threads after a fork; any other thread may hold a lock for ever.
     """
-    if not hasattr(os, "fork") or sys.platform == "darwin":
+    if not hasattr(os, "fork") or sys.platform == "darwin" or prefer_portable():
         return False
     if len(sys._current_frames()) != 1:
         return False
     threads = count_threads()
     return threads == 1 or threads - _library_threads() <= 1
+
+
+def can_start_workers() -> bool:
+    """Tell whether this system has what worker processes need: fork, here or in a server."""
+    return hasattr(os, "fork") and hasattr(socket, "send_fds")
 
 
 def _library_threads() -> int:

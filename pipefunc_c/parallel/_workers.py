@@ -5,23 +5,20 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
+import pickle
 import selectors
 import signal
+import sys
 import time
 import weakref
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pipefunc_c._optional import require
-from pipefunc_c._platform import die_with
 from pipefunc_c.parallel._channel import Channel
-from pipefunc_c.parallel._environment import (
-    become_worker,
-    cap_library_threads,
-    draw_seeds,
-    library_pools,
-    seed_worker,
-)
+from pipefunc_c.parallel._environment import draw_seeds, library_pools
+from pipefunc_c.parallel._forkserver import fork_server
+from pipefunc_c.parallel._worker_process import enter_worker
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,6 +56,26 @@ class Death:
         return f"worker {self.worker} (pid {self.pid}) ended with exit code {self.exitcode}"
 
 
+@dataclass(frozen=True)
+class Boot:
+    """What a worker needs that is not forked from this process.
+
+    Parameters
+    ----------
+    serve
+        Module and name of the function that it runs, with ``payload``, the descriptors that it got, its
+        channel and its number.
+    payload
+        Whatever that function needs.
+    descriptors
+        Descriptors that it gets.
+    """
+
+    serve: tuple[str, str]
+    payload: bytes
+    descriptors: list[int]
+
+
 @dataclass
 class _Worker:
     process: Any
@@ -68,7 +85,7 @@ class _Worker:
 
 @dataclass(eq=False)
 class WorkerGroup:
-    """Start worker processes by fork and exchange messages with them.
+    """Start worker processes and exchange messages with them.
 
     Parameters
     ----------
@@ -76,6 +93,8 @@ class WorkerGroup:
         Runs in each worker, with its channel and its number; the worker ends when it returns.
     n_workers
         How many.
+    boot
+        What workers need where this process must not fork: then a server does.
 
     Notes
     -----
@@ -85,15 +104,14 @@ class WorkerGroup:
 
     serve: Serve
     n_workers: int
+    boot: Boot | None = None
     _workers: list[_Worker] = field(default_factory=list)
     # One pipe per worker: who is told of its end is a property of the open pipe.
     _alive: list[int] = field(default_factory=list)
 
     def start(self) -> None:
-        """Fork the workers."""
-        context = require("multiprocessing").get_context("fork")
-        seeds = draw_seeds()
-        self._pools = library_pools()
+        """Start the workers: forked from this process, or from the server if there is a ``boot``."""
+        self._seeds = draw_seeds()
         self._selector = selectors.DefaultSelector()
         _groups.add(self)
         # Objects that exist now are not looked at by the collector of a worker, so their pages stay shared.
@@ -103,33 +121,55 @@ class WorkerGroup:
                 ours, theirs = Channel.pair()
                 alive_read, alive_write = os.pipe()
                 self._alive.append(alive_write)
-                process = context.Process(
-                    target=self._run_worker,
-                    args=(theirs, alive_read, number, seeds),
-                    name=f"pipefunc_c-worker-{number}",
-                )
-                self._workers.append(_Worker(process, ours))
-                process.start()
-                theirs.close()
-                os.close(alive_read)
+                try:
+                    start = self._fork if self.boot is None else self._serve
+                    process = start(ours, theirs, alive_read, number)
+                finally:
+                    theirs.close()
+                    os.close(alive_read)
                 self._selector.register(ours, selectors.EVENT_READ, number)
-                self._selector.register(process.sentinel, selectors.EVENT_READ, number)
+                if process.sentinel is not None:
+                    self._selector.register(process.sentinel, selectors.EVENT_READ, number)
         except BaseException:
             self.kill()
             raise
         finally:
             gc.unfreeze()
 
-    def _run_worker(self, channel: Channel, alive: int, number: int, seeds: dict[str, Any]) -> None:
-        become_worker()
-        die_with(alive)
-        # The parent decides what a Ctrl-C ends. Not SIG_IGN: programs that an element starts inherit that.
-        signal.signal(signal.SIGINT, _leave_to_parent)
-        seed_worker(seeds, number)
-        cap_library_threads(self._pools, self.n_workers)
-        os.register_at_fork(after_in_child=channel.close)
+    def _fork(self, ours: Channel, theirs: Channel, alive: int, number: int) -> Any:
+        process = (
+            require("multiprocessing")
+            .get_context("fork")
+            .Process(
+                target=self._run_worker,
+                args=(theirs, alive, number, library_pools()),
+                name=f"pipefunc_c-worker-{number}",
+            )
+        )
+        self._workers.append(_Worker(process, ours))
+        process.start()
+        return process
+
+    def _run_worker(self, channel: Channel, alive: int, number: int, pools: list[Any]) -> None:
+        enter_worker(channel, alive, number, self._seeds, pools, self.n_workers)
         with contextlib.suppress(EOFError, BrokenPipeError):
             self.serve(channel, number)
+
+    def _serve(self, ours: Channel, theirs: Channel, alive: int, number: int) -> Any:
+        assert self.boot is not None
+        process = fork_server().start([theirs.fileno(), alive, *self.boot.descriptors])
+        self._workers.append(_Worker(process, ours))
+        message = {
+            "number": number,
+            "n_workers": self.n_workers,
+            "seeds": self._seeds,
+            "path": sys.path,
+            "folder": os.getcwd(),
+            "serve": self.boot.serve,
+            "payload": self.boot.payload,
+        }
+        ours.send(pickle.dumps(message))
+        return process
 
     def send(self, worker: int, *parts: bytes) -> None:
         """Send a message; one to a worker that is gone is dropped, its death will be reported."""
@@ -167,7 +207,8 @@ class WorkerGroup:
         worker = self._workers[number]
         worker.lost = True
         self._selector.unregister(worker.channel)
-        self._selector.unregister(worker.process.sentinel)
+        if worker.process.sentinel is not None:
+            self._selector.unregister(worker.process.sentinel)
         worker.process.join(GRACE_SECONDS)
         if worker.process.exitcode is None:  # it closed its channel and goes on
             worker.process.kill()
@@ -207,10 +248,6 @@ class WorkerGroup:
         for descriptor in self._alive:
             os.close(descriptor)
         self._alive = []
-
-
-def _leave_to_parent(_number: int, _frame: object) -> None:
-    pass
 
 
 def _forget_groups() -> None:

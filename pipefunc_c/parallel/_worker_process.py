@@ -1,0 +1,46 @@
+"""What every worker process does first, however it was started."""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import TYPE_CHECKING, Any
+
+from pipefunc_c._platform import die_with
+from pipefunc_c.parallel._environment import become_worker, cap_library_threads, seed_worker
+
+if TYPE_CHECKING:
+    from pipefunc_c.parallel._channel import Channel
+
+
+def enter_worker(  # noqa: PLR0913, PLR0917  what distinguishes one worker from another
+    channel: Channel, alive: int, number: int, seeds: dict[str, Any], pools: list[Any], n_workers: int
+) -> None:
+    """Make this process a worker.
+
+    Parameters
+    ----------
+    channel
+        To the parent.
+    alive
+        Read end of a pipe whose write end only the parent holds.
+    number
+        Number of the worker.
+    seeds
+        What the random states of all workers are made from.
+    pools
+        Thread pools of libraries.
+    n_workers
+        How many workers share the cores.
+    """
+    become_worker()
+    die_with(alive)
+    # The parent decides what a Ctrl-C ends. Not SIG_IGN: programs that an element starts inherit that.
+    signal.signal(signal.SIGINT, _leave_to_parent)
+    seed_worker(seeds, number)
+    cap_library_threads(pools, n_workers)
+    os.register_at_fork(after_in_child=channel.close)
+
+
+def _leave_to_parent(_number: int, _frame: object) -> None:
+    pass
