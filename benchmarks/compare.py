@@ -101,6 +101,9 @@ def main() -> int:
     parser.add_argument(
         "--write", type=Path, help="a Markdown page whose table is replaced, between its markers"
     )
+    parser.add_argument(
+        "--patience", type=float, default=0, help="seconds to wait for two free cores before each section"
+    )
     parser.add_argument("--section", choices=SECTIONS, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.section:
@@ -108,6 +111,7 @@ def main() -> int:
         return 0
     figures: list[Figure] = []
     for name in options.only:
+        timing.wait_for_free_cores(options.patience)
         for figure in measure(name):
             figures.append(figure)
             print(figure.line(), flush=True)

@@ -1,12 +1,14 @@
 """Pipelines of plain functions, mapped over arrays at the speed of a loop."""
 
 # Layers, lowest first; each imports only from itself and from those before it (tests/test_layers.py):
-#   exceptions, typing, _describe, _optional, _platform
+#   exceptions, typing, _describe, _faults, _optional, _platform
 #   _kernels     compiled: index arithmetic, columns, the element-task loop
 #   _spec        mapspecs and shapes
 #   _function    PipeFunc
-#   _storage     arrays of results
+#   _storage     arrays of results, in memory and in files
+#   _hashing     the identity of code
 #   _graph       functions that depend on each other, as data
+#   parallel     worker processes
 #   map          runs over arrays: plan, scheduler, drivers
 #   _pipeline    Pipeline, the facade
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 import dataclasses
 import os
 import socket
@@ -17,7 +16,6 @@ import numpy.typing as npt
 import pytest
 
 from pipefunc_c import PipeFunc, Pipeline, pipefunc
-from pipefunc_c.exceptions import PipefuncError
 from pipefunc_c.map import load_outputs
 
 
@@ -89,7 +87,7 @@ def test_an_element_that_does_not_fit_the_annotation_is_named():
         return int(y.sum())
 
     with pytest.raises(TypeError, match=r"element \(1,\) of 'y' is np\.float64\(2\.5\)"):
-        Pipeline([double, total]).map({"x": [1.0, 1.25]})
+        Pipeline([double, total]).map({"x": [1.0, 1.25]}, parallel=False)
 
 
 @pytest.mark.parametrize("storage", ["shared_memory_dict", "shared_array"])
@@ -101,11 +99,6 @@ def test_shared_memory_needs_no_folder(storage, tmp_path, monkeypatch):
         results = Pipeline([double]).map({"x": [1.0, 2.0]}, storage=storage)
     assert results["y"].output.tolist() == [2.0, 4.0]
     assert not list(tmp_path.iterdir())
-
-
-def test_executors_are_refused_for_now():
-    with concurrent.futures.ThreadPoolExecutor(1) as executor, pytest.raises(PipefuncError, match="executor"):
-        Pipeline([double]).map({"x": [1.0]}, executor=executor)
 
 
 def test_at_most_one_socket_is_opened_for_any_number_of_errors(monkeypatch):

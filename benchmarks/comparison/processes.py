@@ -137,7 +137,7 @@ def longer_tasks() -> Iterator[Figure]:
     work = "2 workers, 10 us tasks: times faster than sequential"
     yield from (impossible := list(unless_possible(work, "x", 1.9)))
     if not impossible:
-        costs = sequential_and_workers(workloads.ten_microseconds, np.ones(50_000))
+        costs = sequential_and_workers(workloads.ten_microseconds, np.ones(100_000), turns=5)
         yield wall_ratio(work, costs["workers"], costs["sequential"], 1.9, at_least=True)
         yield first_element()
 

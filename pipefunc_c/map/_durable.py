@@ -66,7 +66,7 @@ class DurableRun:
             sync=options.sync is not None,
         )
         self._path = self._folder.path
-        self._lock = self._folder.lock
+        self._lock: RunLock | None = self._folder.lock
         self._committer: Committer | None = None
         self._committer_owner = 0
         try:
@@ -92,14 +92,14 @@ class DurableRun:
 
     @property
     def descriptor(self) -> int:
-        """The descriptor of the lock, which committing workers hold too."""
+        """The descriptor of the lock, which committing workers hold too; negative where there is none."""
         return self._folder.lock.descriptor
 
     @classmethod
     def of_worker(  # noqa: PLR0913  what `recipe` gives
         cls,
         plan: Plan,
-        descriptor: int,
+        descriptor: int | None,
         *,
         folder: str,
         sync: float | None,
@@ -110,7 +110,8 @@ class DurableRun:
         durable = cls.__new__(cls)
         durable._plan, durable._sync, durable._first_attempt = plan, sync, first_attempt
         durable._path = Path(folder)
-        durable._lock = RunLock.adopt(folder, descriptor)
+        # Where locks are not held by descriptors, the driver alone holds it.
+        durable._lock = None if descriptor is None else RunLock.adopt(folder, descriptor)
         durable._committer, durable._committer_owner = None, 0
         for stage, number in zip(plan.stages, numbers, strict=True):
             stage.number = number

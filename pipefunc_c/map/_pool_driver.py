@@ -151,7 +151,9 @@ class PoolDriver:
                 hint="this process has threads, so its workers are not forked from it: pass what cloudpickle "
                 "takes, or run with parallel=False",
             ) from error
-        descriptors = [self._home.descriptor, *([] if durable is None else [durable.descriptor])]
+        descriptors = [self._home.descriptor]
+        if durable is not None and durable.descriptor >= 0:
+            descriptors.append(durable.descriptor)
         return Boot(("pipefunc_c.map._worker", "serve_recipe"), payload, descriptors)
 
     def _tell_all(self, message: bytes) -> None:

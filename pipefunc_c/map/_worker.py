@@ -141,7 +141,8 @@ def serve_recipe(payload: bytes, descriptors: list[int], channel: Channel, numbe
     plan = Plan(FunctionGraph(recipe.functions), recipe.inputs, recipe.options)
     plan.shared = home
     if recipe.durable is not None:
-        plan.durable = DurableRun.of_worker(plan, descriptors[1], **recipe.durable)
+        lock = descriptors[1] if len(descriptors) > 1 else None
+        plan.durable = DurableRun.of_worker(plan, lock, **recipe.durable)
     serve(plan, home.attach(*recipe.control), channel, number)
 
 

@@ -76,9 +76,9 @@ def draw_seeds() -> dict[str, Any]:
 def seed_worker(seeds: dict[str, Any], worker: int) -> None:
     """Seed the legacy random states of a worker, differently in each."""
     random.seed(f"{seeds['random']}-{worker}")
-    # NumPy's is seeded at its import, from the system, where that comes later.
-    numpy_random = sys.modules.get("numpy.random")
-    if numpy_random is not None and "numpy" in seeds:
+    # Where the parent has not imported it, NumPy's is seeded at its import, from the system.
+    if "numpy" in seeds:
+        numpy_random = require("numpy.random")
         numpy_random.seed(numpy_random.SeedSequence([seeds["numpy"], worker]).generate_state(8))
 
 

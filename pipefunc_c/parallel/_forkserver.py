@@ -7,6 +7,7 @@ worker needs comes to it in a message.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import pickle
@@ -129,9 +130,17 @@ class ForkServer:
                 else:
                     self.ended[pid] = status
 
+    def stop(self) -> None:
+        """End the server, when this process ends."""
+        self._socket.close()
+        with contextlib.suppress(Exception):
+            self._process.wait(1.0)
+
     def forget(self) -> None:
         """Close this end in a forked child, which must not use the server."""
         self._socket.close()
+        self._process.returncode = 0  # not this process's child: nothing to wait for
+        atexit.unregister(self.stop)
 
 
 def fork_server() -> ForkServer:
@@ -139,6 +148,7 @@ def fork_server() -> ForkServer:
     server = _servers.get(os.getpid())
     if server is None or server.is_gone or server._process.poll() is not None:
         server = _servers[os.getpid()] = ForkServer()
+        atexit.register(server.stop)
     return server
 
 

@@ -21,7 +21,7 @@ from pipefunc_c.parallel._forkserver import fork_server
 from pipefunc_c.parallel._worker_process import enter_worker
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     Serve = Callable[[Channel, int], None]
 
@@ -123,7 +123,8 @@ class WorkerGroup:
                 self._alive.append(alive_write)
                 try:
                     start = self._fork if self.boot is None else self._serve
-                    process = start(ours, theirs, alive_read, number)
+                    with _interrupts_held():
+                        process = start(ours, theirs, alive_read, number)
                 finally:
                     theirs.close()
                     os.close(alive_read)
@@ -248,6 +249,19 @@ class WorkerGroup:
         for descriptor in self._alive:
             os.close(descriptor)
         self._alive = []
+
+
+@contextlib.contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Keep a Ctrl-C until a fork is over: in the hooks of one it would be swallowed."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _forget_groups() -> None:

@@ -1,14 +1,12 @@
-"""A run of several kinds of results that can be killed, what is left of it, and what a resumed run computes."""
+"""A run of several kinds of results that can be killed, and what is left of it."""
 
 from __future__ import annotations
 
 import os
-import pickle
 import signal
 import sys
 import time
 import traceback
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,12 +15,13 @@ from map.alone import members, until
 
 from pipefunc_c import PipeFunc, Pipeline
 from pipefunc_c._faults import VARIABLE
-from pipefunc_c.exceptions import ErrorSnapshot
+from pipefunc_c.exceptions import ErrorSnapshot, PropagatedErrorSnapshot
 from pipefunc_c.map import load_outputs
 from pipefunc_c.map._run_info import RunFolderNotFoundError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from pathlib import Path
 
     from pipefunc_c.map import ResultDict
 
@@ -91,41 +90,45 @@ def outputs_of(results: ResultDict) -> dict[str, Any]:
     return {name: results[name].output for name in results}
 
 
-def same_value(one: Any, other: Any) -> bool:
-    """Compare values strictly; of errors what identifies them."""
+def same_value(one: Any, other: Any, *, loaded: bool = False) -> bool:
+    """Compare values strictly; of errors what identifies them.
+
+    In a ``loaded`` array of one type numbers are NumPy's, and errors may have lost what they were of.
+    """
     if isinstance(one, ErrorSnapshot) and isinstance(other, ErrorSnapshot):
-        return (
-            type(one.exception) is type(other.exception)
-            and one.exception.args == other.exception.args
-            and one.kwargs == other.kwargs
+        same = type(one.exception) is type(other.exception) and one.exception.args == other.exception.args
+        return same and (loaded or one.kwargs == other.kwargs)
+    if isinstance(one, PropagatedErrorSnapshot) and isinstance(other, PropagatedErrorSnapshot):
+        first, second = one.error_info, other.error_info
+        return loaded or (
+            one.reason == other.reason
+            and list(first) == list(second)
+            and all(first[name].error_count == second[name].error_count for name in first)
+            and all(same_value(first[name].error, second[name].error) for name in first)
         )
+    if loaded and isinstance(one, np.generic):
+        one = one.item()
     return identical(one, other)
 
 
-def differing(found: Mapping[str, Any], expected: Mapping[str, Any], *, masked: bool = False) -> list[Any]:
-    """List what differs between the outputs of two runs; ``masked`` ones may be missing."""
+def differing(found: Mapping[str, Any], expected: Mapping[str, Any], *, loaded: bool = False) -> list[Any]:
+    """List what differs between the outputs of two runs; in ``loaded`` ones some may be masked."""
     wrong: list[Any] = [] if list(found) == list(expected) else [(list(found), list(expected))]
     for name, value in expected.items():
         other = found[name]
         if not isinstance(value, np.ndarray):
-            if not same_value(other, value) and not (masked and other is np.ma.masked):
+            if not same_value(other, value, loaded=loaded) and not (loaded and other is np.ma.masked):
                 wrong.append((name, other, value))
-            continue
-        if other.shape != value.shape:
+        elif other.shape[: value.ndim] != value.shape:
             wrong.append((name, other.shape, value.shape))
-            continue
-        missing = np.ma.getmaskarray(other).ravel() if masked else np.zeros(value.size, bool)
-        plain = np.ma.getdata(other).ravel()
-        wrong += [
-            (name, k, plain[k], each)
-            for k, each in enumerate(value.ravel())
-            if not missing[k] and not same_value(plain[k].item() if masked and _is_number(plain[k]) else plain[k], each)
-        ]
+        else:
+            for index in np.ndindex(value.shape):
+                one = other[index]
+                if loaded and (one is np.ma.masked or np.ma.getmaskarray(other)[index].all()):
+                    continue
+                if not same_value(one, value[index], loaded=loaded):
+                    wrong.append((name, index, one, value[index]))
     return wrong
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, np.generic)
 
 
 def committed(folder: Path) -> set[str]:
@@ -148,7 +151,9 @@ def all_calls() -> set[str]:
     return {f"{name} {k}" for name, count in counts.items() for k in range(count)}
 
 
-def in_child(function: Callable[[], Any], *, fault: str | None = None, kill_after: float | None = None) -> int:
+def in_child(
+    function: Callable[[], Any], *, fault: str | None = None, kill_after: float | None = None
+) -> int:
     """Call a function in a fork that leads a session; kill all of it after some seconds, or at a fault.
 
     Returns
@@ -178,8 +183,3 @@ def in_child(function: Callable[[], Any], *, fault: str | None = None, kill_afte
     _, status = os.waitpid(pid, 0)
     until(lambda: not members(pid))
     return os.waitstatus_to_exitcode(status)
-
-
-def copy_of(value: Any) -> Any:
-    """Give an equal object that is another one."""
-    return pickle.loads(pickle.dumps(value))

@@ -49,7 +49,7 @@ def run(case: Case, data: st.DataObject, calls: list[Any], **options: Any) -> Re
         given_inputs(case, data.draw(st.booleans(), label="nested scope")),
         storage=data.draw(st.sampled_from([None, *STORAGES]) | st.just(ids), label="storage"),
         scheduling_strategy=data.draw(st.sampled_from(["generation", "eager"])),
-        parallel=data.draw(st.booleans(), label="parallel"),
+        parallel=False,  # the calls are counted in this process
         **options,
     )
 
