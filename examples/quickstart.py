@@ -8,7 +8,7 @@ everything there.
 
     python examples/quickstart.py                         # 1,000 x 1,000 points, writes lyapunov.png
     python examples/quickstart.py 100                     # a smaller grid
-    python examples/quickstart.py --run-folder my-run     # keeps the run: stopped and started again, it goes on
+    python examples/quickstart.py --run-folder my-run   # keeps the run: stopped and started again, it goes on
 """
 
 from __future__ import annotations

