@@ -113,7 +113,7 @@ class TestOutputNames:
             (("high", "y"), {"first", "second"}),
             ({"total", "high"}, {"first", "second", "total"}),
         ],
-        ids=str,
+        ids=["name", "list", "set", "tuple in a list", "tuple", "two"],
     )
     def test_what_is_needed_runs(self, chain, calls, names, functions):
         results = chain.map({"x": [1, 2]}, parallel=False, output_names=names)
