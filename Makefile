@@ -35,7 +35,7 @@ test-debug: $(STAMPS)/plot $(STAMPS)/test
 	cd $(DEBUG_TREE) && PIPEFUNC_C_DEBUG=1 $(CURDIR)/$(BIN)/python setup.py --quiet build_ext --inplace
 	cd $(DEBUG_TREE) && PYTHONPATH=. PIPEFUNC_C_DEBUG=1 $(CURDIR)/$(BIN)/python -m pytest -n $(WORKERS) -W error tests/kernels $(PYTEST_ARGS)
 
-lint: $(STAMPS)/lint
+lint: $(STAMPS)/plot $(STAMPS)/lint
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/cython-lint pipefunc_c

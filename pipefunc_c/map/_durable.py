@@ -14,10 +14,11 @@ from pipefunc_c._kernels.tags import ERROR, MISSING
 from pipefunc_c._storage.commits import CommittedRun, Committer
 from pipefunc_c._storage.compaction import compact
 from pipefunc_c._storage.run_lock import RunLock
+from pipefunc_c.exceptions import RunFolderWriteError
 from pipefunc_c.map._failures import is_error
 from pipefunc_c.map._requested import Requested
 from pipefunc_c.map._run_folder import RunFolder, open_run_folder
-from pipefunc_c.map._run_info import describe_run
+from pipefunc_c.map._run_info import RunInfo, describe_run
 
 if TYPE_CHECKING:
     import contextlib
@@ -170,6 +171,11 @@ class DurableRun:
                 if not self._plan.is_committed(stage):
                     self._commit_all(stage)
         self._close_committer()
+        if not RunInfo.path(self._folder.path).is_file():
+            raise RunFolderWriteError(
+                f"the run folder {str(self._folder.path)!r} was deleted or cleared while the run went on",
+                hint="nothing of the run is on disk; run it again",
+            )
         compact(self._folder.path, sync=self._sync is not None)
         singles: dict[str, Any] = {}
         for stage in self._plan.stages:
