@@ -13,6 +13,12 @@ if TYPE_CHECKING:
     from pipefunc_c.parallel._channel import Channel
 
 
+# Not delivered while a process is started: what a handler raises there is swallowed, or leaves half a worker.
+HELD_SIGNALS = frozenset(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGALRM", "SIGHUP") if hasattr(signal, name)
+)
+
+
 def enter_worker(  # noqa: PLR0913, PLR0917  what distinguishes one worker from another
     channel: Channel, alive: int, number: int, seeds: dict[str, Any], pools: list[Any], n_workers: int
 ) -> None:
@@ -37,7 +43,7 @@ def enter_worker(  # noqa: PLR0913, PLR0917  what distinguishes one worker from 
     die_with(alive)
     # The parent decides what a Ctrl-C ends. Not SIG_IGN: programs that an element starts inherit that.
     signal.signal(signal.SIGINT, _leave_to_parent)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, HELD_SIGNALS)
     seed_worker(seeds, number)
     cap_library_threads(pools, n_workers)
     os.register_at_fork(after_in_child=channel.close)

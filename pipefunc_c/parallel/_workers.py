@@ -18,7 +18,7 @@ from pipefunc_c._optional import require
 from pipefunc_c.parallel._channel import Channel
 from pipefunc_c.parallel._environment import draw_seeds, library_pools
 from pipefunc_c.parallel._forkserver import fork_server
-from pipefunc_c.parallel._worker_process import enter_worker
+from pipefunc_c.parallel._worker_process import HELD_SIGNALS, enter_worker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -123,7 +123,7 @@ class WorkerGroup:
                 self._alive.append(alive_write)
                 try:
                     start = self._fork if self.boot is None else self._serve
-                    with _interrupts_held():
+                    with _signals_held():
                         process = start(ours, theirs, alive_read, number)
                 finally:
                     theirs.close()
@@ -252,12 +252,12 @@ class WorkerGroup:
 
 
 @contextlib.contextmanager
-def _interrupts_held() -> Iterator[None]:
-    """Keep a Ctrl-C until a fork is over: in the hooks of one it would be swallowed."""
+def _signals_held() -> Iterator[None]:
+    """Keep a Ctrl-C and the like until a process is started."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, HELD_SIGNALS)
     try:
         yield
     finally:

@@ -22,8 +22,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pipefunc_c._platform import prefer_portable
+
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+# Without a fork of this process, workers come from a server, which is a child that stays.
+PORTABLE = prefer_portable()
+SERVERS = int(PORTABLE)
+needs_fork = pytest.mark.skipif(PORTABLE, reason="passes what cannot be pickled, which only a fork can")
 
 TESTS = Path(__file__).resolve().parents[1]
 PATIENCE = 30.0

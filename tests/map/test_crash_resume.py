@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from map.alone import alone, members, start, until
+from map.alone import PORTABLE, alone, members, start, until
 from map.crash_runs import (
     INPUTS,
     Log,
@@ -90,7 +90,7 @@ def test_kills_at_random_moments(parallel, tmp_path):
         killed += crashes.crash(folder, kill_after=moment * whole) == -signal.SIGKILL
         kept.append(crashes.check(folder))
     assert killed >= 10
-    assert sum(0 < each < len(all_calls()) for each in kept) >= 5, kept
+    assert sum(0 < each < len(all_calls()) for each in kept) >= (1 if PORTABLE else 5), kept
 
 
 @pytest.mark.parametrize("parallel", [False, True], ids=["sequential", "parallel"])

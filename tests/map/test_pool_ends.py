@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
-from map.alone import alone, members, start, until
+from map.alone import SERVERS, alone, members, start, until
 
 from pipefunc_c import PipeFunc, Pipeline
 from pipefunc_c.exceptions import WorkerDiedError
@@ -74,7 +74,7 @@ def test_no_files_children_or_threads_are_left(func, durable, tmp_path):
             values(lambda x: func(x + 0), 10, run_folder=tmp_path / str(number % 2) if durable else None)
         counts.append(open_now())
     assert counts[-1] == counts[2], counts
-    assert counts[-1][1] == 0, counts
+    assert counts[-1][1] == SERVERS, counts
 
 
 @alone
@@ -156,7 +156,7 @@ def interrupted_while_it_receives(word: bytes) -> int:
             count += 1
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
-        assert open_now()[1] == 0
+        assert open_now()[1] in (0, SERVERS)
     return count
 
 

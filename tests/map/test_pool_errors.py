@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from map.alone import alone, start
+from map.alone import PORTABLE, alone, needs_fork, start
 
 from pipefunc_c import PipeFunc, Pipeline
 from pipefunc_c.exceptions import ErrorSnapshot, RemoteError, WorkerDiedError
@@ -131,6 +131,7 @@ def test_an_exception_in_the_middle_of_a_long_element_of_the_other_worker():
     assert seconds < 1.2, seconds
 
 
+@needs_fork
 @alone
 def test_an_exception_that_cannot_be_read_back_keeps_its_text():
     for error, said in ((TwoArguments(1, "b"), "1 and b"), (Refuses("so it is"), "so it is")):
@@ -150,6 +151,7 @@ def test_an_exception_of_a_local_class_is_caught_as_that_class():
     assert error.args == ("here",)
 
 
+@needs_fork
 @alone
 def test_an_exception_with_state_that_cannot_be_pickled():
     holds = Holds("text", threading.Lock())
@@ -214,6 +216,7 @@ def test_errors_go_on_with_the_right_arguments_and_texts():
 # -- what cannot be pickled --------------------------------------------------------------------------
 
 
+@needs_fork
 @alone
 def test_a_function_and_constants_that_cannot_be_pickled_work():
     lock = threading.Lock()
@@ -227,6 +230,7 @@ def test_a_function_and_constants_that_cannot_be_pickled_work():
     assert results["y"].array.tolist() == [x + 0.5 for x in range(N)]
 
 
+@needs_fork
 @alone
 def test_elements_that_cannot_be_pickled_are_passed_by_fork():
     locks = [threading.Lock() for _ in range(N)]
@@ -310,7 +314,7 @@ def test_a_worker_that_dies_while_the_other_computes_for_long():
 @alone
 def test_a_death_is_told_at_once_when_nobody_else_is_busy():
     _, seconds = caught(WorkerDiedError, at(13, leave, 0.002))
-    assert seconds < 0.4, seconds
+    assert seconds < (2.0 if PORTABLE else 0.4), seconds  # the server starts first
 
 
 def all_die() -> None:

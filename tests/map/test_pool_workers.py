@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from map.alone import alone, start, until
+from map.alone import PORTABLE, alone, start, until
 
 from pipefunc_c import PipeFunc, Pipeline
 
@@ -65,7 +65,7 @@ def test_functions_of_one_generation_run_at_once_without_a_mapspec():
     began = time.monotonic()
     results = Pipeline(functions).map({"x": 1})
     assert len({results["a"].output, results["b"].output, os.getpid()}) == 3
-    assert time.monotonic() - began < 0.55
+    assert time.monotonic() - began < (2.0 if PORTABLE else 0.55)
 
 
 @alone
@@ -201,7 +201,7 @@ def test_blas_threads_are_capped():
     before = threadpoolctl.threadpool_info()
     share = max(1, len(os.sched_getaffinity(0)) // 2)
     for threads, pools in values(count, 10):
-        assert threads <= share
+        assert threads <= share + PORTABLE  # one waits for the end of the parent
         assert pools
         assert all(each <= share for each in pools)
     assert threadpoolctl.threadpool_info() == before
