@@ -29,6 +29,8 @@ from pipefunc_c.map._messages import END, STAGE, STAGE_REGION, Report, read_leas
 from pipefunc_c.map._plan import Plan
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pipefunc_c._function.pipefunc import PipeFunc
     from pipefunc_c._kernels.column import Column
     from pipefunc_c.map._options import RunOptions
@@ -132,8 +134,10 @@ def write_recipe(recipe: Recipe, home: SharedHome) -> bytes:
     return pickle.dumps(places)
 
 
-def serve_recipe(payload: bytes, descriptors: list[int], channel: Channel, number: int) -> None:
-    """Make the plan, then do what the parent says; runs in a worker of the fork server."""
+def serve_recipe(
+    payload: bytes, descriptors: list[int], channel: Channel, number: int, ready: Callable[[], None]
+) -> None:
+    """Make the plan, call ``ready``, then do what the parent says; runs in a worker of the fork server."""
     home = SharedHome.adopt(descriptors[0])
     # Copies: what a worker writes to its inputs is its own matter.
     data, *buffers = [bytearray(home.attach(*place)) for place in pickle.loads(payload)]
@@ -143,6 +147,7 @@ def serve_recipe(payload: bytes, descriptors: list[int], channel: Channel, numbe
     if recipe.durable is not None:
         lock = descriptors[1] if len(descriptors) > 1 else None
         plan.durable = DurableRun.of_worker(plan, lock, **recipe.durable)
+    ready()
     serve(plan, home.attach(*recipe.control), channel, number)
 
 

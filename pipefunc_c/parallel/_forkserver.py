@@ -18,12 +18,13 @@ import socket
 import struct
 import sys
 import time
+from functools import partial
 from typing import Any
 
 from pipefunc_c._optional import require
 from pipefunc_c.exceptions import OperationError
 from pipefunc_c.parallel._channel import Channel
-from pipefunc_c.parallel._environment import library_pools
+from pipefunc_c.parallel._environment import library_pools, seed_worker
 from pipefunc_c.parallel._worker_process import enter_worker
 
 MAX_DESCRIPTORS = 8
@@ -234,4 +235,6 @@ def _work(descriptors: list[int]) -> None:
     enter_worker(channel, descriptors[1], boot["number"], boot["seeds"], library_pools(), boot["n_workers"])
     with contextlib.suppress(EOFError, BrokenPipeError):
         module, name = boot["serve"]
-        getattr(require(module), name)(boot["payload"], descriptors[2:], channel, boot["number"])
+        # Seeded once more when all is imported: some modules draw numbers when they are.
+        ready = partial(seed_worker, boot["seeds"], boot["number"])
+        getattr(require(module), name)(boot["payload"], descriptors[2:], channel, boot["number"], ready)

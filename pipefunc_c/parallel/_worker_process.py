@@ -43,7 +43,9 @@ def enter_worker(  # noqa: PLR0913, PLR0917  what distinguishes one worker from 
     die_with(alive)
     # The parent decides what a Ctrl-C ends. Not SIG_IGN: programs that an element starts inherit that.
     signal.signal(signal.SIGINT, _leave_to_parent)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, HELD_SIGNALS)
+    for each in HELD_SIGNALS - {signal.SIGINT}:
+        if callable(signal.getsignal(each)):
+            signal.signal(each, signal.SIG_DFL)
     seed_worker(seeds, number)
     cap_library_threads(pools, n_workers)
     os.register_at_fork(after_in_child=channel.close)

@@ -9,6 +9,7 @@ import pickle
 import selectors
 import signal
 import sys
+import threading
 import time
 import weakref
 from dataclasses import dataclass, field
@@ -64,7 +65,7 @@ class Boot:
     ----------
     serve
         Module and name of the function that it runs, with ``payload``, the descriptors that it got, its
-        channel and its number.
+        channel, its number, and what to call before it takes work.
     payload
         Whatever that function needs.
     descriptors
@@ -253,15 +254,24 @@ class WorkerGroup:
 
 @contextlib.contextmanager
 def _signals_held() -> Iterator[None]:
-    """Keep a Ctrl-C and the like until a process is started."""
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, HELD_SIGNALS)
+    """Keep a Ctrl-C and the like until a process is started: it would be swallowed, or leave half a worker.
+
+    The handlers are replaced, since to block a signal in this thread only sends it to another one.
+    """
+    held: list[tuple[int, Any]] = []
+    replaced: dict[int, Any] = {}
+    if threading.current_thread() is threading.main_thread():
+        for number in HELD_SIGNALS:
+            if callable(handler := signal.getsignal(number)):
+                replaced[number] = handler
+                signal.signal(number, lambda *arguments: held.append(arguments))
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        for number, handler in replaced.items():
+            signal.signal(number, handler)
+    for number, frame in held:
+        replaced[number](number, frame)
 
 
 def _forget_groups() -> None:
