@@ -7,6 +7,7 @@ Everything that only Linux has stands here beside a portable means, which the en
 from __future__ import annotations
 
 import errno
+import functools
 import os
 import re
 import select
@@ -15,7 +16,7 @@ import sys
 import tempfile
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from pipefunc_c._describe import bytes_text
 from pipefunc_c._optional import is_available, require
@@ -79,7 +80,7 @@ def available_memory(root: str | Path = "/") -> tuple[int, str]:
 
 def _machine_memory(root: Path) -> Iterator[tuple[int, str]]:
     if not prefer_portable():
-        for line in _lines(root / "proc/meminfo"):
+        for line in _text(root / "proc/meminfo").splitlines():
             if line.startswith("MemAvailable:"):
                 yield int(line.split()[1]) * 1024, "the available memory of this machine"
                 return
@@ -88,20 +89,45 @@ def _machine_memory(root: Path) -> Iterator[tuple[int, str]]:
 
 
 def _cgroup_memory(root: Path) -> Iterator[tuple[int, str]]:
+    for level in _memory_levels(root, _text(root / "proc/self/cgroup")):
+        limit = _number(level.limit)
+        usage = None if limit is None else _number(level.usage)
+        if limit is None or usage is None:
+            continue
+        statistics = dict(line.split(" ", 1) for line in _text(level.statistics).splitlines() if " " in line)
+        room = limit - usage + int(statistics.get(level.cache, 0))
+        folder, name = os.path.split(level.limit)
+        yield max(room, 0), f"the memory cgroup {folder} with its {name} of {bytes_text(limit)}"
+
+
+class _MemoryLevel(NamedTuple):
+    """Where a cgroup says what it may take, what it takes, and what of that could be given back."""
+
+    limit: str
+    usage: str
+    statistics: str
+    cache: str
+
+
+@functools.lru_cache(maxsize=8)
+def _memory_levels(root: Path, own_cgroups: str) -> tuple[_MemoryLevel, ...]:
+    """Find all levels of the cgroups of this process; kept, for it seldom moves and mounts are many."""
     mounts = list(_cgroup_mounts(root))
-    for line in _lines(root / "proc/self/cgroup"):
+    levels: list[_MemoryLevel] = []
+    for line in own_cgroups.splitlines():
         _, controllers, path = line.split(":", 2)
         if controllers and "memory" not in controllers.split(","):
             continue
         version = 1 if controllers else 2
         for kind, top, mount_point in mounts:
             if kind == version:
-                yield from _levels(version, root / mount_point.lstrip("/"), _below(path, top))
+                levels += _levels(version, root / mount_point.lstrip("/"), _below(path, top))
+    return tuple(levels)
 
 
 def _cgroup_mounts(root: Path) -> Iterator[tuple[int, str, str]]:
     """Version, cgroup that is mounted, and where, of each mount that controls memory."""
-    for line in _lines(root / "proc/self/mountinfo"):
+    for line in _text(root / "proc/self/mountinfo").splitlines():
         mount, _, source = line.partition(" - ")
         top, mount_point = (_unescape(part) for part in mount.split()[3:5])
         kind, *_, options = source.split()
@@ -119,31 +145,27 @@ def _below(path: str, top: str) -> tuple[str, ...]:
     return parts[len(head) :] if parts[: len(head)] == head and ".." not in parts else ()
 
 
-def _levels(version: int, mount_point: Path, parts: tuple[str, ...]) -> Iterator[tuple[int, str]]:
-    limit_name, usage_name, cache_name = (
+def _levels(version: int, mount_point: Path, parts: tuple[str, ...]) -> Iterator[_MemoryLevel]:
+    limit, usage, cache = (
         ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
         if version == 1
         else ("memory.max", "memory.current", "inactive_file")
     )
     for depth in range(len(parts), -1, -1):
         folder = mount_point.joinpath(*parts[:depth])
-        limit, usage = _number(folder / limit_name), _number(folder / usage_name)
-        if limit is None or usage is None:
-            continue
-        statistics = dict(line.split(" ", 1) for line in _lines(folder / "memory.stat") if " " in line)
-        room = limit - usage + int(statistics.get(cache_name, 0))
-        yield max(room, 0), f"the memory cgroup {folder} with its {limit_name} of {bytes_text(limit)}"
+        yield _MemoryLevel(str(folder / limit), str(folder / usage), str(folder / "memory.stat"), cache)
 
 
-def _lines(path: Path) -> list[str]:
+def _text(path: str | Path) -> str:
     try:
-        return path.read_text(errors="surrogateescape").splitlines()
+        with open(path, errors="surrogateescape") as file:
+            return file.read()
     except OSError:  # another system, or not ours to read
-        return []
+        return ""
 
 
-def _number(path: Path) -> int | None:
-    text = "".join(_lines(path)).strip()
+def _number(path: str) -> int | None:
+    text = _text(path).strip()
     return int(text) if text.isdecimal() else None  # "max" is no limit
 
 

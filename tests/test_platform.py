@@ -185,7 +185,8 @@ def test_prefer_portable(monkeypatch, value, expected):
 def cgroup_with_limit(nbytes):
     """Make a cgroup below our own, or skip."""
     own = {
-        line.split(":", 2)[1]: line.split(":", 2)[2] for line in _platform._lines(Path("/proc/self/cgroup"))
+        line.split(":", 2)[1]: line.split(":", 2)[2]
+        for line in Path("/proc/self/cgroup").read_text().splitlines()
     }
     reason = "no memory cgroup is mounted"
     for kind, top, mount_point in _platform._cgroup_mounts(Path("/")):

@@ -113,6 +113,7 @@ class WorkerGroup:
     def start(self) -> None:
         """Start the workers: forked from this process, or from the server if there is a ``boot``."""
         self._seeds = draw_seeds()
+        self._pools = [] if self.boot is not None else library_pools()
         self._selector = selectors.DefaultSelector()
         _groups.add(self)
         # Objects that exist now are not looked at by the collector of a worker, so their pages stay shared.
@@ -144,7 +145,7 @@ class WorkerGroup:
             .get_context("fork")
             .Process(
                 target=self._run_worker,
-                args=(theirs, alive, number, library_pools()),
+                args=(theirs, alive, number),
                 name=f"pipefunc_c-worker-{number}",
             )
         )
@@ -152,8 +153,8 @@ class WorkerGroup:
         process.start()
         return process
 
-    def _run_worker(self, channel: Channel, alive: int, number: int, pools: list[Any]) -> None:
-        enter_worker(channel, alive, number, self._seeds, pools, self.n_workers)
+    def _run_worker(self, channel: Channel, alive: int, number: int) -> None:
+        enter_worker(channel, alive, number, self._seeds, self._pools, self.n_workers)
         with contextlib.suppress(EOFError, BrokenPipeError):
             self.serve(channel, number)
 
