@@ -13,7 +13,7 @@ DEBUG_TREE := build/debug
 
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: demo test test-debug lint format bench asv docs clean
+.PHONY: demo test test-debug test-portable lint format bench asv docs clean
 
 # Without it a test skips what its optional component is missing for; with it such a test fails.
 ifdef PIPEFUNC_C_REQUIRE_ALL
@@ -34,6 +34,11 @@ test-debug: $(STAMPS)/plot $(STAMPS)/test
 	find $(DEBUG_TREE) -name '*.so' -delete
 	cd $(DEBUG_TREE) && PIPEFUNC_C_DEBUG=1 $(CURDIR)/$(BIN)/python setup.py --quiet build_ext --inplace
 	cd $(DEBUG_TREE) && PYTHONPATH=. PIPEFUNC_C_DEBUG=1 $(CURDIR)/$(BIN)/python -m pytest -n $(WORKERS) -W error tests/kernels $(PYTEST_ARGS)
+
+# With the means of other systems in the place of those that only Linux has: no fork here, no memory files.
+test-portable: $(STAMPS)/plot $(STAMPS)/test
+	PIPEFUNC_C_PORTABLE=1 $(BIN)/python -m pytest -n $(WORKERS) tests/map tests/storage/test_home.py \
+		tests/storage/test_run_lock.py tests/test_platform.py $(PYTEST_ARGS)
 
 lint: $(STAMPS)/plot $(STAMPS)/lint
 	$(BIN)/ruff check

@@ -288,3 +288,19 @@ def test_a_map_in_a_worker_runs_in_this_worker(tmp_path):
         """,
     )
     assert printed.split() == ["True", "True"]
+
+
+def test_an_axis_of_unknown_size_can_be_fixed():
+    @pipefunc("x", internal_shape="?", mapspec="... -> x[i]")
+    def some():
+        return [1, 2, 3]
+
+    @pipefunc("y", mapspec="x[i] -> y[i]")
+    def double(x):
+        return 2 * x
+
+    pipeline = Pipeline([some, double])
+    found = pipeline.map({}, fixed_indices={"i": 1}, parallel=False)
+    assert found["y"].output.tolist() == [None, 4, None]
+    with pytest.raises(IndexError, match="i=3 is out of bounds for an axis of size 3"):
+        pipeline.map({}, fixed_indices={"i": 3}, parallel=False)

@@ -207,11 +207,12 @@ class SharedHome:
                 message, detail=(nbytes, free), hint="Run with fewer elements or more memory."
             )
 
-    def _map(self, offset: int, nbytes: int) -> mmap.mmap:
+    def _map(self, offset: int, nbytes: int, access: int = mmap.ACCESS_WRITE) -> mmap.mmap:
         try:
-            return mmap.mmap(self._descriptor, nbytes, offset=offset, **_MAP_OPTIONS)
+            return mmap.mmap(self._descriptor, nbytes, offset=offset, access=access, **_MAP_OPTIONS)
         except OSError as error:
-            os.ftruncate(self._descriptor, self._size)
+            if self._owner == os.getpid():  # what was just reserved
+                os.ftruncate(self._descriptor, self._size)
             message = f"cannot map {bytes_text(nbytes)} of shared memory: {error.strerror}"
             raise OutOfMemoryError(message, detail=nbytes) from error
 
@@ -262,6 +263,32 @@ class SharedHome:
         if mapping is None or len(mapping) < end - begin:
             mapping = self._attached[begin] = self._map(begin, end - begin)
         return np.frombuffer(mapping, np.uint8, nbytes, offset - begin)
+
+    def attach_private(self, offset: int, nbytes: int) -> Buffer:
+        """Give a region as `attach` does, but writes to it stay in this process.
+
+        Parameters
+        ----------
+        offset, nbytes
+            As for `attach`.
+
+        Returns
+        -------
+        numpy.ndarray
+            uint8 of shape (nbytes,): a copy of a small region; of a large one its pages, copied when they
+            are written to.
+
+        Raises
+        ------
+        OperationError
+            If the home is closed.
+
+        """
+        if nbytes <= _SMALL:
+            return self.attach(offset, nbytes).copy()
+        if self._descriptor < 0:
+            raise _closed_error()
+        return np.frombuffer(self._map(offset, nbytes, access=mmap.ACCESS_COPY), np.uint8, nbytes)
 
     @property
     def descriptor(self) -> int:

@@ -6,6 +6,7 @@ after its data, in one piece: a process that is killed leaves a whole record or 
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import time
@@ -175,9 +176,7 @@ class LedgerWriter:
                 write_all(self._descriptors[0], buffer, position)
                 position += len(buffer)
         except BaseException as error:
-            self._take_back(0, self._data_end)
-            if isinstance(error, OSError):
-                raise _write_error(self.path(DATA), error) from error
+            self._give_up(0, self._data_end, error)
             raise
         self._data_end = position
 
@@ -213,9 +212,7 @@ class LedgerWriter:
         try:
             write_all(self._descriptors[1], memoryview(data), self._ledger_end)
         except BaseException as error:
-            self._take_back(1, self._ledger_end)
-            if isinstance(error, OSError):
-                raise _write_error(self.path(LEDGER), error) from error
+            self._give_up(1, self._ledger_end, error)
             raise
         self._ledger_end += len(data)
         self._sequence += 1
@@ -223,11 +220,17 @@ class LedgerWriter:
         if self._sync is not None and time.monotonic() - self._synced >= self._sync:
             self.flush()
 
-    def _take_back(self, which: int, end: int) -> None:
-        try:
+    def _give_up(self, which: int, end: int, error: BaseException) -> None:
+        """Take back what was written behind ``end``, and say what failed if that was the file."""
+        # Made first: it tells how much room there was when the write failed.
+        failure = (
+            _write_error(self.path((DATA, LEDGER)[which]), error) if isinstance(error, OSError) else None
+        )
+        # What cannot be taken back is no valid record, and is written over by the next.
+        with contextlib.suppress(OSError):
             os.ftruncate(self._descriptors[which], end)
-        except OSError:  # what is left there is no valid record, and is written over by the next
-            return
+        if failure is not None:
+            raise failure from error
 
     # -- the end -------------------------------------------------------------------------------------
 

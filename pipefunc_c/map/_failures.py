@@ -150,7 +150,10 @@ def snapshot(
     infos = {
         present[name]: info for name, value in arguments.items() if (info := error_info(value)) is not None
     }
-    full = any(info.type == "full" for info in infos.values())
+    # An error that was lost since, in a damaged file, is missing now.
+    full = any(info.type == "full" for info in infos.values()) or any(
+        value is np.ma.masked for value in arguments.values()
+    )
     return PropagatedErrorSnapshot(
         error_info=infos,
         skipped_function=func,

@@ -139,8 +139,8 @@ def serve_recipe(
 ) -> None:
     """Make the plan, call ``ready``, then do what the parent says; runs in a worker of the fork server."""
     home = SharedHome.adopt(descriptors[0])
-    # Copies: what a worker writes to its inputs is its own matter.
-    data, *buffers = [bytearray(home.attach(*place)) for place in pickle.loads(payload)]
+    # What a worker writes to its inputs is its own matter.
+    data, *buffers = [home.attach_private(*place) for place in pickle.loads(payload)]
     recipe: Recipe = pickle.loads(data, buffers=buffers)
     plan = Plan(FunctionGraph(recipe.functions), recipe.inputs, recipe.options)
     plan.shared = home

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from pipefunc_c import ErrorSnapshot, PipeFunc, Pipeline, pipefunc
+from pipefunc_c.map._failures import PROPAGATED, snapshot
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -132,3 +133,18 @@ def test_a_failure_costs_at_most_300_bytes():
     assert results["y"].store.mask_linear().count(False) == n
     assert type(results["y"].store[n - 1]) is ErrorSnapshot
     assert used / n <= 300
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        (np.ma.masked, "input_is_error"),
+        (np.ma.MaskedArray([1, 2], mask=[True, False]), "array_contains_errors"),
+    ],
+    ids=["element", "array"],
+)
+def test_an_error_that_was_lost_since_is_still_the_reason(value, reason):
+    # Its file was damaged, so it is missing now; what it caused is still known.
+    seen = snapshot(after, PROPAGATED, "", {"y": value})
+    assert seen.reason == reason
+    assert seen.error_info == {}

@@ -7,9 +7,11 @@ import os
 import random
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -218,6 +220,36 @@ def test_arrays_of_the_parent_are_not_changed_by_a_worker():
     pipeline = mapped(change)
     pipeline.map({"x": range(10), "whole": whole})
     assert whole.tolist() == [0, 1, 2, 3, 4]
+
+
+def read_whole(x: int, whole: Any) -> tuple[float, int]:
+    """Read all of an input, change a little of it, and tell how many bytes of memory are this process's own."""
+    total = float(whole.sum())
+    whole[0] += 1
+    lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
+    own = sum(int(line.split()[1]) for line in lines if line.startswith("Anonymous:"))
+    time.sleep(0.01)
+    return total, own << 10
+
+
+def read_in_served_workers(n: int) -> list[Any]:
+    threading.Thread(
+        target=time.sleep, args=(30,), daemon=True
+    ).start()  # so that nothing is forked from here
+    whole = np.ones(n)
+    result = mapped(read_whole).map({"x": range(20), "whole": whole}, show_progress=False)
+    assert whole[0] == 1
+    return list(result["y"].output)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_workers_share_the_pages_of_a_large_input():
+    n = 8_000_000
+    with start(read_in_served_workers, n) as process:
+        seen = process.value()
+    assert all(n <= total <= n + 20 for total, _ in seen)
+    # Beside the interpreter with NumPy there is no copy of 64 MB.
+    assert max(own for _, own in seen) < 40 << 20, [own >> 20 for _, own in seen]
 
 
 # -- what is printed ---------------------------------------------------------------------------------

@@ -294,6 +294,22 @@ def test_attached_regions_are_the_same_memory(portable, sizes) -> None:
         home.attach(0, 1)
 
 
+@pytest.mark.parametrize("size", [100, 300_000], ids=["small", "large"])
+def test_a_private_region_keeps_its_writes_to_itself(home, size):
+    region = home.allocate(size)
+    region[:] = 7
+    other = SharedHome.adopt(os.dup(home.descriptor))
+    private = other.attach_private(home.last_offset, size)
+    assert private.shape == (size,)
+    assert (private == 7).all()
+    private[:] = 8
+    assert (region == 7).all()
+    other.close()
+    assert (private == 8).all()
+    with pytest.raises(OperationError, match="closed"):
+        other.attach_private(0, size)
+
+
 def test_thousands_of_small_regions_hold_few_descriptors() -> None:
     home = SharedHome()
     before = len(os.listdir("/proc/self/fd"))
