@@ -163,7 +163,7 @@ def draw(x: int) -> tuple[int, float, float]:
     return os.getpid(), random.random(), float(np.random.random())
 
 
-def streams(n: int = 40) -> list[list[tuple[float, float]]]:
+def streams(n: int = 100) -> list[list[tuple[float, float]]]:
     """Give what each worker drew, in order."""
     rows = values(draw, n)
     return [[(a, b) for each, a, b in rows if each == pid] for pid in sorted({pid for pid, _, _ in rows})]
@@ -172,7 +172,7 @@ def streams(n: int = 40) -> list[list[tuple[float, float]]]:
 @alone
 def test_random_streams_never_repeat():
     drawn = [pair for _ in range(3) for stream in streams() for pair in stream]
-    assert len({a for a, _ in drawn}) == len({b for _, b in drawn}) == len(drawn) == 120
+    assert len({a for a, _ in drawn}) == len({b for _, b in drawn}) == len(drawn) == 300
 
 
 @alone
@@ -184,8 +184,10 @@ def test_a_seeded_parent_repeats_all_streams():
         runs.append([streams(), streams()])
     for first, second in zip(*runs, strict=True):
         assert len(first) == len(second) == 2
-        for one, other in zip(sorted(s[:5] for s in first), sorted(s[:5] for s in second), strict=True):
-            assert one == other
+        for one, other in zip(sorted(first), sorted(second), strict=True):
+            common = min(len(one), len(other))  # who computes how many depends on the machine
+            assert common
+            assert one[:common] == other[:common]
     np.random.seed(5)
     random.seed(5)
     assert streams()[0][0] not in [stream[0] for stream in [*runs[0][0], *runs[0][1]]]
@@ -223,7 +225,7 @@ def test_arrays_of_the_parent_are_not_changed_by_a_worker():
 
 
 def read_whole(x: int, whole: Any) -> tuple[float, int]:
-    """Read all of an input, change a little of it, and tell how many bytes of memory are this process's own."""
+    """Read all of an input, change a little of it, and tell how many bytes are this process's own."""
     total = float(whole.sum())
     whole[0] += 1
     lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
