@@ -171,6 +171,7 @@ class Pipeline(EditablePipeline):
         error_handling: ErrorHandling = "raise",
         scheduling_strategy: SchedulingStrategy = "generation",
         sync: float | None = None,
+        retry_errors: bool = False,
     ) -> ResultDict:
         """Run the pipeline over arrays; all arguments are those of `pipefunc_c.map.run_map`.
 
@@ -182,7 +183,7 @@ class Pipeline(EditablePipeline):
             As for `pipefunc_c.map.run_map`.
         fixed_indices, auto_subpipeline, show_progress, return_results, error_handling
             As for `pipefunc_c.map.run_map`.
-        scheduling_strategy, sync
+        scheduling_strategy, sync, retry_errors
             As for `pipefunc_c.map.run_map`.
 
         Returns
@@ -223,6 +224,7 @@ class Pipeline(EditablePipeline):
             error_handling=error_handling,
             scheduling_strategy=scheduling_strategy,
             sync=sync,
+            retry_errors=retry_errors,
         )
 
     def func(self, output_name: OutputName | list[OutputName] | None = None) -> PipelineFunction:

@@ -23,6 +23,8 @@ from pipefunc_c.map._run_info import RunInfo, describe_run
 if TYPE_CHECKING:
     import contextlib
 
+    import numpy.typing as npt
+
     from pipefunc_c.map._options import RunOptions
     from pipefunc_c.map._plan import Plan
     from pipefunc_c.map._scheduler import Lease
@@ -49,6 +51,7 @@ class DurableRun:
         self._plan = plan
         self._sync = options.sync
         self._persist_memory = options.persist_memory
+        self._retry_errors = options.retry_errors
         info = describe_run(
             graph.functions,
             {name: plan.values[name] for name in plan.values if name in plan.given},
@@ -130,13 +133,11 @@ class DurableRun:
         if self._earlier is None:
             return requested
         missing = ~self._earlier.restore(stage.number, stage.columns)
+        wanted = requested.mask()
+        if self._retry_errors:
+            missing |= _forget_errors(stage, wanted)
         stage.failed = max(column.count(ERROR) for column in stage.columns)
-        if requested.runs is not None:
-            wanted = np.zeros(requested.size, dtype=bool)
-            for begin, end in requested.runs.tolist():
-                wanted[begin:end] = True
-            missing &= wanted
-        return Requested(requested.size, runs_of(missing))
+        return Requested(requested.size, runs_of(missing & wanted))
 
     def commit(self, stage: Stage, lease: Lease, reached: int) -> None:
         """Commit what a lease computed, if the results of its stage are kept while the run goes on."""
@@ -201,3 +202,15 @@ class DurableRun:
         """Give the folder free."""
         self._close_committer()
         self._folder.close()
+
+
+def _forget_errors(stage: Stage, wanted: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """Make elements missing that are an error in any output; give where they are."""
+    failed = np.zeros_like(wanted)
+    for column in stage.columns:
+        failed |= column.tags == ERROR
+    failed &= wanted
+    for index in np.flatnonzero(failed).tolist():
+        for column in stage.columns:
+            column.clear(index)
+    return failed

@@ -46,6 +46,7 @@ class RunOptions:
     resume_validation: Literal["auto", "strict", "skip"] = "auto"
     persist_memory: bool = True
     sync: float | None = None
+    retry_errors: bool = False
     error_handling: ErrorHandling = "raise"
     scheduling_strategy: SchedulingStrategy = "generation"
 
@@ -56,6 +57,11 @@ class RunOptions:
         if self.sync is not None and not (is_number and self.sync >= 0):
             raise InvalidValueError(
                 f"sync is {self.sync!r}", hint="allowed are seconds, at least 0, and None"
+            )
+        if self.retry_errors and not self.resume:
+            raise InvalidValueError(
+                "retry_errors=True was given without resume=True",
+                hint="errors that are stored can only be computed again where the results are kept",
             )
         _one_of("scheduling_strategy", self.scheduling_strategy, ("generation", "eager"))
         for option in ("internal_shapes", "fixed_indices"):

@@ -37,6 +37,15 @@ class Requested:
         """Count the requested elements."""
         return self.size if self.runs is None else int(self._before[-1])
 
+    def mask(self) -> npt.NDArray[np.bool_]:
+        """Mark the requested elements: ndarray of bool, shape (size,)."""
+        if self.runs is None:
+            return np.ones(self.size, dtype=bool)
+        marked = np.zeros(self.size, dtype=bool)
+        for begin, end in self.runs.tolist():
+            marked[begin:end] = True
+        return marked
+
     def _rank(self, index: int) -> int:
         """Count the requested elements before an index."""
         if self.runs is None:

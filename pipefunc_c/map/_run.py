@@ -67,6 +67,7 @@ def run_map(  # noqa: PLR0913  these are the options that users know
     error_handling: ErrorHandling = "raise",
     scheduling_strategy: SchedulingStrategy = "generation",
     sync: float | None = None,
+    retry_errors: bool = False,
 ) -> ResultDict:
     """Run a pipeline over arrays.
 
@@ -124,6 +125,8 @@ def run_map(  # noqa: PLR0913  these are the options that users know
     sync
         Force what is committed to the disk at most this often, in seconds, against power failures; None
         leaves that to the system. A crash of the program needs no sync.
+    retry_errors
+        With ``resume=True``, also compute again the elements whose stored result is an error.
 
     Returns
     -------
@@ -168,6 +171,7 @@ def run_map(  # noqa: PLR0913  these are the options that users know
         resume_validation=resume_validation,
         persist_memory=persist_memory,
         sync=sync,
+        retry_errors=retry_errors,
         error_handling=error_handling,
         scheduling_strategy=scheduling_strategy,
     )

@@ -174,6 +174,63 @@ def test_errors_that_were_stored_are_kept(parallel, tmp_path):
 
 @BOTH
 @alone
+def test_errors_are_computed_again_if_wanted(parallel, tmp_path):
+    log, switch = Log(tmp_path / "calls"), tmp_path / "repaired"
+
+    def broken(x):
+        log.add("broken", x)
+        if x % 3 == 1 and not switch.exists():
+            raise ValueError(x)
+        return x, (None if x == 4 and not switch.exists() else x)
+
+    def after(y):
+        log.add("after", y)
+        return y * 0.5
+
+    functions = [
+        PipeFunc(broken, ("y", "w"), mapspec="x[i] -> y[i], w[i]", print_error=False),
+        PipeFunc(after, "z", mapspec="y[i] -> z[i]"),
+        PipeFunc(count_all, "n"),
+    ]
+    pipeline = Pipeline(functions)
+    options = {
+        "parallel": parallel,
+        "error_handling": "continue",
+        "resume": True,
+        "run_folder": tmp_path / "run",
+    }
+    first = pipeline.map({"x": range(6)}, **options)
+    assert [type(each).__name__ for each in first["z"].output[:2]] == ["float", "PropagatedErrorSnapshot"]
+    log.take()
+    again = pipeline.map({"x": range(6)}, retry_errors=True, **options)  # it fails once more
+    assert sorted(log.take()) == ["broken 1", "broken 4"]
+    assert [type(each).__name__ for each in again["w"].output[:2]] == ["int", "ErrorSnapshot"]
+
+    switch.touch()
+    part = pipeline.map(
+        {"x": range(6)}, retry_errors=True, output_names=["z"], fixed_indices={"i": 1}, **options
+    )
+    assert sorted(log.take()) == ["after 1", "broken 1"]
+    assert part["z"].output[1] == 0.5
+    assert pipeline.map({"x": range(6)}, **options)["y"].output[1] == 1
+    assert log.take() == []  # what is left counts as there
+    last = pipeline.map({"x": range(6)}, retry_errors=True, **options)
+    assert sorted(log.take()) == ["after 4", "broken 4"]
+    assert last["z"].output.tolist() == [0, 0.5, 1, 1.5, 2, 2.5]
+    assert last["n"].output == load_outputs("n", run_folder=tmp_path / "run") == 6
+    pipeline.map({"x": range(6)}, retry_errors=True, **options)
+    assert log.take() == []
+
+
+def test_nothing_is_tried_again_without_resume(tmp_path):
+    pipeline = Pipeline([PipeFunc(lambda x: x, "y", mapspec="x[i] -> y[i]")])
+    with pytest.raises(ValueError, match="retry_errors=True was given without resume=True"):
+        pipeline.map({"x": [1]}, tmp_path / "run", retry_errors=True)
+    assert not (tmp_path / "run").exists()
+
+
+@BOTH
+@alone
 def test_an_error_that_is_raised_leaves_what_was_computed(parallel, tmp_path):
     log = Log(tmp_path / "calls")
     is_fixed: list[int] = []
