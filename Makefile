@@ -17,7 +17,7 @@ DEBUG_TREE := build/debug
 
 # Without it a test skips what its optional component is missing for; with it such a test fails.
 ifdef PIPEFUNC_C_REQUIRE_ALL
-TEST_EXTRAS := $(STAMPS)/bench
+TEST_EXTRAS := $(STAMPS)/bench $(STAMPS)/notebook
 endif
 
 demo: $(STAMPS)/plot
@@ -77,7 +77,7 @@ $(STAMPS)/kernels: $(STAMPS)/venv setup.py pyproject.toml $(KERNELS)
 	$(PIP) --no-build-isolation --editable .
 	touch $@
 
-$(STAMPS)/plot $(STAMPS)/test $(STAMPS)/bench $(STAMPS)/docs: pyproject.toml | $(STAMPS)/kernels
+$(STAMPS)/plot $(STAMPS)/notebook $(STAMPS)/test $(STAMPS)/bench $(STAMPS)/docs: pyproject.toml | $(STAMPS)/kernels
 	$(PIP) --no-build-isolation --editable ".[$(@F)]"
 	touch $@
 

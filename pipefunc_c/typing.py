@@ -1,68 +1,31 @@
-"""Types that pipefunc_c's users annotate with, and reading of annotations that may not resolve."""
+"""Types that pipefunc_c's users annotate with; reading, comparing and writing of annotations."""
 
 from __future__ import annotations
 
 import sys
 import types
 import typing
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
+
+from pipefunc_c._annotations import Array, ArrayElementType, NoAnnotation, TypeCheckMemo, Unresolvable
+from pipefunc_c._compatibility import is_type_compatible
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-T = TypeVar("T")
-
-
-class NoAnnotation:
-    """Stand in for the type of a parameter or output that has no annotation."""
-
-
-@dataclass(frozen=True)
-class Unresolvable:
-    """Stand in for an annotation that is a string and does not evaluate.
-
-    Parameters
-    ----------
-    type_str
-        The annotation as it was written.
-
-    Examples
-    --------
-    >>> Unresolvable("Missing")
-    Unresolvable(type_str='Missing')
-
-    """
-
-    type_str: str
-
-
-class ArrayElementType(Generic[T]):
-    """Mark the type of the elements of an object array, inside of ``Annotated``."""
-
-
-if TYPE_CHECKING:
-
-    class Array(np.ndarray[Any, np.dtype[np.object_]], Generic[T]):
-        """An object array whose elements have type ``T``."""
-
-else:
-
-    class Array:
-        """Annotate an object array whose elements have a given type.
-
-        Examples
-        --------
-        >>> is_object_array_type(Array[int])
-        True
-
-        """
-
-        def __class_getitem__(cls, element: Any) -> Any:
-            """Return the annotation of an object array with elements of this type."""
-            return Annotated[np.ndarray[Any, np.dtype[np.object_]], ArrayElementType[element]]
+__all__ = [
+    "Array",
+    "ArrayElementType",
+    "NoAnnotation",
+    "TypeCheckMemo",
+    "Unresolvable",
+    "is_object_array_type",
+    "is_type_compatible",
+    "safe_get_type_hints",
+    "type_as_string",
+]
 
 
 def is_object_array_type(annotation: Any) -> bool:
@@ -170,11 +133,25 @@ def type_as_string(annotation: Any) -> str:
         return "—"
     if annotation is type(None):
         return "None"
-    origin = typing.get_origin(annotation)
+    if isinstance(annotation, list):  # what a Callable takes
+        return f"[{', '.join(map(type_as_string, annotation))}]"
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if origin in (typing.Union, types.UnionType):
-        return " | ".join(map(type_as_string, typing.get_args(annotation)))
-    if origin is None or origin is Annotated:
-        name = getattr(annotation, "__name__", None) if origin is None else None
+        return " | ".join(map(type_as_string, arguments))
+    if origin is Annotated:
+        primary, *extras = arguments
+        elements = [typing.get_args(e)[0] for e in extras if typing.get_origin(e) is ArrayElementType]
+        if elements:
+            return f"Array[{type_as_string(elements[0])}]"
+        return f"Annotated[{type_as_string(primary)}, {', '.join(map(repr, extras))}]"
+    if origin is typing.Literal:
+        return f"Literal[{', '.join(map(repr, arguments))}]"
+    if origin is None:
+        if isinstance(annotation, typing.ForwardRef):
+            return annotation.__forward_arg__
+        name = getattr(annotation, "__name__", None)
         return name if isinstance(name, str) else str(annotation).removeprefix("typing.")
-    arguments = ", ".join("..." if a is Ellipsis else type_as_string(a) for a in typing.get_args(annotation))
-    return f"{getattr(origin, '__name__', str(origin))}[{arguments}]"
+    name = getattr(origin, "__name__", str(origin))
+    if origin is np.ndarray and arguments[0] in (Any, tuple[Any, ...]) and typing.get_args(arguments[-1]):
+        name, arguments = "NDArray", typing.get_args(arguments[-1])
+    return f"{name}[{', '.join('...' if a is Ellipsis else type_as_string(a) for a in arguments)}]"

@@ -33,6 +33,10 @@ fi
 
 command -v make >/dev/null 2>&1 || lacks make "make"
 
+# The build does without it.
+command -v dot >/dev/null 2>&1 ||
+    printf 'optional: dot draws the pictures of visualize_graphviz (Debian package graphviz)\n' >&2
+
 if [ -n "$packages" ]; then
     printf 'Install them with:  apt-get install%s\n' "$packages" >&2
     exit 1

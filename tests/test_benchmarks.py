@@ -15,7 +15,7 @@ pytestmark = pytest.mark.repository
 
 SUITES = ROOT / "benchmarks" / "benchmarks"
 MEASURED = re.compile(r"^(time|track|peakmem)_")
-DISCOVERED = 19
+DISCOVERED = 26
 
 
 @pytest.fixture

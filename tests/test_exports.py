@@ -9,7 +9,7 @@ import re
 import pytest
 from source_tree import MODULES, ROOT
 
-FACADES = ["pipefunc_c", "pipefunc_c.map"]
+FACADES = ["pipefunc_c", "pipefunc_c.cache", "pipefunc_c.map", "pipefunc_c.sweep"]
 EXPORTS = [(facade, name) for facade in FACADES for name in importlib.import_module(facade).__all__]
 PUBLIC_MODULES = [
     name
@@ -32,6 +32,30 @@ def documented_names() -> set[str]:
     directive = re.compile(rf"^\.\. (?:auto|py:)(?:{kinds}):: ([\w.]+)", re.MULTILINE)
     names = {name for page in pages for name in directive.findall(page)}
     return names | {name.rpartition(".")[0] for name in names}
+
+
+# What scripts written for pipefunc import from its top level.
+SCRIPTS_IMPORT = (
+    "ErrorSnapshot",
+    "NestedPipeFunc",
+    "PipeFunc",
+    "Pipeline",
+    "VariantPipeline",
+    "__version__",
+    "cache",
+    "lazy",
+    "pipefunc",
+    "resources",
+    "sweep",
+    "testing",
+)
+
+
+@pytest.mark.parametrize("name", SCRIPTS_IMPORT)
+def test_what_scripts_import_is_there(name):
+    module = importlib.import_module("pipefunc_c")
+    assert name in module.__all__
+    assert getattr(module, name) is not None
 
 
 @pytest.mark.parametrize("facade", FACADES)

@@ -15,14 +15,25 @@ MAXIMUM_LINES = 500
 
 # From the ground up; each layer is a set of top-level names of the package.
 LAYERS = (
-    {"exceptions", "typing", "resources", "_describe", "_faults", "_optional", "_platform"},
+    {"exceptions", "typing", "resources"}
+    | {
+        "_annotations",
+        "_compatibility",
+        "_describe",
+        "_faults",
+        "_generic_types",
+        "_numpy_types",
+        "_optional",
+        "_platform",
+        "_quantities",
+    },
     {"_kernels"},
     {"_spec"},
     {"_function", "_storage", "_hashing", "cache", "lazy"},
     {"_graph", "parallel"},
     {"map"},
     {"_pipeline"},
-    {"helpers", "sweep", "mpi", "cli"},
+    {"helpers", "sweep", "testing", "mpi", "cli"},
     {"__init__"},
 )
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}

@@ -63,9 +63,23 @@ def imported_third_parties() -> set[str]:
     return names - set(sys.stdlib_module_names) - {"pipefunc_c"}
 
 
+def distributions(requirements: list[str]) -> set[str]:
+    """Return the names in requirements, written as those of modules mostly are."""
+    return {re.split(r"[^\w-]", text)[0].replace("-", "_").lower() for text in requirements}
+
+
 def test_dependencies_are_what_the_package_imports():
-    dependencies = {re.split(r"\W", text)[0] for text in pyproject()["project"]["dependencies"]}
-    assert imported_third_parties() == dependencies
+    project = pyproject()["project"]
+    needed = distributions(project["dependencies"])
+    optional = {
+        name
+        for extra, requirements in project["optional-dependencies"].items()
+        if extra not in ("test", "bench", "docs")
+        for name in distributions(requirements)
+    }
+    imported = {name.lower() for name in imported_third_parties()}
+    assert needed <= imported
+    assert imported - needed <= optional
 
 
 def test_extra_all_holds_every_extra_for_users():

@@ -39,6 +39,47 @@ class Construction:
         self.build(pipefunc_c, functions)
 
 
+class Update:
+    """Changing a pipeline of a thousand functions, which is checked as a whole each time."""
+
+    params = (tuple(workloads.UPDATES), ("chain_of", "wide"))
+    param_names = ("update", "shape")
+    number = 1  # a name changes once
+    warmup_time = 0
+
+    def setup(self, update, shape):
+        self.pipeline = getattr(workloads, shape)(pipefunc_c, 1000)
+
+    def time_update(self, update, shape):
+        workloads.UPDATES[update](self.pipeline)
+
+
+class OneByOne:
+    """Putting functions into a pipeline, replacing and dropping each in a call of its own."""
+
+    params = ((100, 1000), ("chain_of", "wide"))
+    param_names = ("functions", "shape")
+
+    def setup(self, functions, shape):
+        self.functions = getattr(workloads, shape)(pipefunc_c, functions).functions
+
+    def time_one_by_one(self, functions, shape):
+        workloads.one_by_one(pipefunc_c, self.functions)
+
+
+class CacheHit:
+    """Calling a pipeline whose functions are all cached."""
+
+    params = (1, 10)
+    param_names = ("functions",)
+
+    def setup(self, functions):
+        self.pipeline, self.output = workloads.cached_chain(pipefunc_c, functions)
+
+    def time_hit(self, functions):
+        self.pipeline(self.output, x=1)
+
+
 class FirstElement:
     """The time from the call of map to the call of the function with its first element."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pipefunc_c
 from benchmarks import peak_memory, workloads
 
@@ -69,6 +71,34 @@ class Memory:
         return peak_memory.bytes_per_element(case, 50_000 if case == "failing" else 1_000_000)
 
     track_bytes_per_element.unit = "bytes"
+
+
+class Growth:
+    """One element of a map that is ten times as long: nothing may grow with the map."""
+
+    params = (1_000_000, 10_000_000)
+    param_names = ("elements",)
+
+    def setup(self, elements):
+        if not peak_memory.can_measure():
+            raise NotImplementedError("the peak of one call is read from /proc")
+
+    def track_bytes_per_element(self, elements):
+        return peak_memory.bytes_per_element("numeric", elements)
+
+    track_bytes_per_element.unit = "bytes"
+
+    def track_nanoseconds_per_element(self, elements):
+        pipeline = workloads.element_wise(pipefunc_c, workloads.double)
+        inputs = {"x": workloads.numbers(elements)}
+        taken = []
+        for _ in range(3):
+            begin = time.process_time_ns()
+            workloads.map_sequentially(pipeline, inputs)
+            taken.append(time.process_time_ns() - begin)
+        return min(taken) / elements
+
+    track_nanoseconds_per_element.unit = "nanoseconds"
 
 
 class WholeProcess:

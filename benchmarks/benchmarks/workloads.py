@@ -140,6 +140,36 @@ def wide(api: Any, count: int) -> Any:
     return api.Pipeline([api.PipeFunc(function, f"y{position}") for position, function in functions])
 
 
+def cached_chain(api: Any, count: int) -> tuple[Any, str]:
+    """Return a chain of cached functions that was called with x=1, and its last output."""
+    chain = chain_of(api, count)
+    functions = [function.copy(cache=True) for function in chain.functions]
+    pipeline, output = api.Pipeline(functions, cache_type="simple"), f"y{count - 1}"
+    pipeline(output, x=1)
+    return pipeline, output
+
+
+def one_by_one(api: Any, functions: list[Any]) -> Any:
+    """Add each function to an empty pipeline, replace each and drop each."""
+    pipeline = api.Pipeline([])
+    for function in functions:
+        pipeline.add(function)
+    for function in functions:
+        pipeline.replace(function)
+    for function in functions:
+        pipeline.drop(output_name=function.output_name)
+    return pipeline
+
+
+# What is changed in a pipeline that `chain_of` or `wide` made.
+UPDATES: dict[str, Callable[[Any], object]] = {
+    "one default": lambda pipeline: pipeline.update_defaults({"x": 1}),
+    "one rename": lambda pipeline: pipeline.update_renames({"y0": "first"}),
+    "scope of all": lambda pipeline: pipeline.update_scope("s", inputs="*", outputs="*"),
+    "one function": lambda pipeline: pipeline.replace(pipeline["y1"]),
+}
+
+
 def numbers(count: int) -> np.ndarray:
     """Return ``count`` floats, half of them negative, in no order."""
     return np.random.default_rng(7).standard_normal(count)

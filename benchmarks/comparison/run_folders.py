@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 import pipefunc_c
 from benchmarks import durable_runs, workloads
 from comparison.timing import can_use_two_cores, least_costs, least_seconds, two_cores
-from pipefunc_c.map import load_outputs
+from pipefunc_c.map import load_outputs, load_xarray_dataset
 from report import Figure, duration
 
 if TYPE_CHECKING:
@@ -74,5 +75,11 @@ def resume_and_load() -> Iterator[Figure]:
                 "load": (lambda: load_outputs("y", run_folder=run_folder), 1),
             }
         )
+        labelled = None
+        if importlib.util.find_spec("xarray") is not None:
+            load_xarray_dataset(run_folder=run_folder)  # its import is not what is measured
+            load = {"labelled": (lambda: load_xarray_dataset(run_folder=run_folder), 1)}
+            labelled = least_seconds(load)["labelled"] * 1e3
     yield Figure("resume of a finished run of 1e6: cpu", seconds["resume"] * 1e3, "ms", 30)
     yield Figure("load_outputs of 1e6: cpu", seconds["load"] * 1e3, "ms", 10)
+    yield Figure("load_xarray_dataset of 1e6: cpu", labelled, "ms", 50, detail="with the coordinate")

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import itertools
 from typing import TYPE_CHECKING, Any
 
+from pipefunc_c import _optional
 from pipefunc_c._describe import short_repr
 from pipefunc_c._function.failure import record_failure
-from pipefunc_c._function.named import NamedFunction
 from pipefunc_c._function.names import flatten_scopes
+from pipefunc_c._function.profiling import ProfilingStats
+from pipefunc_c._function.resource_use import ResourceUser, by_present_names
 from pipefunc_c.exceptions import (
     ErrorSnapshot,
     InputError,
@@ -21,27 +24,32 @@ from pipefunc_c.exceptions import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from pipefunc_c.resources import Resources
 
-class CallableFunction(NamedFunction):
+
+class CallableFunction(ResourceUser):
     """Call a callable under the names of its binding; the second base of `PipeFunc`.
 
     Attributes
     ----------
     call_target
-        What to call per element in the place of ``func``.
+        What to call per element in the place of ``func``; it hands over the resources and measures.
     n_positional
         Number of leading original parameters that must, or may safely, go by position.
     positional_only
         Original names of the parameters that the callable takes by position only.
     observed
-        Whether `observe` is due after each call.
+        Whether there is more to do in a call than `call_target`, such as `observe` after it.
     error_snapshot
         The last error, if any.
+    profiling_stats
+        What the calls cost so far; None unless `profile`.
 
     """
 
     __name__: str
     call_target: Callable[..., Any]
+    _bare_target: Callable[..., Any]  # the same, but the resources are one of its arguments
     n_positional: int
     positional_only: tuple[str, ...]
     observed: bool
@@ -49,6 +57,20 @@ class CallableFunction(NamedFunction):
     print_error: bool
     post_execution_hook: Callable[[Any, Any, dict[str, Any]], Any] | None
     error_snapshot: ErrorSnapshot | None
+    profiling_stats: ProfilingStats | None
+
+    @property
+    def profile(self) -> bool:
+        """Whether each call is measured; may be set. What was measured is dropped with it."""
+        return self.profiling_stats is not None
+
+    @profile.setter
+    def profile(self, profile: bool) -> None:
+        if not profile:
+            self.profiling_stats = None
+        elif self.profiling_stats is None:
+            _optional.require("psutil")
+            self.profiling_stats = ProfilingStats()
 
     def native_arguments(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         """Translate the arguments of a call.
@@ -75,7 +97,7 @@ class CallableFunction(NamedFunction):
         native_names = binding.native_names
         if binding.scopes:
             kwargs = flatten_scopes(kwargs, binding.scopes)
-        arguments = dict(binding.native_defaults)
+        arguments = {**binding.native_defaults}
         try:
             for name in kwargs:
                 arguments[native_names[name]] = kwargs[name]
@@ -105,13 +127,15 @@ class CallableFunction(NamedFunction):
                 raise InputError(message, detail=name)
             arguments[native_names[name]] = value
 
-    def call_native(self, arguments: Mapping[str, Any]) -> Any:
+    def call_native(self, arguments: Mapping[str, Any], resources: Resources | None = None) -> Any:
         """Call the callable itself; record its error, print and run the hook as configured.
 
         Parameters
         ----------
         arguments
             Values by original names, bound values and the user's defaults included.
+        resources
+            What `resources_variable` receives, if it was worked out before.
 
         Returns
         -------
@@ -119,18 +143,48 @@ class CallableFunction(NamedFunction):
             What the callable returns.
 
         """
+        target = self.call_target
+        if self.evaluates_resources or resources is not None:
+            arguments = self._with_resources(arguments, resources)
+            target = self._bare_target
         try:
             if not self.positional_only:
-                result = self.call_target(**arguments)
+                result = target(**arguments)
             else:
                 positional, keywords = self.split_arguments(arguments)
-                result = self.call_target(*positional, **keywords)
+                result = target(*positional, **keywords)
         except Exception as error:
             record_failure(self, error, arguments)
             raise
         if self.observed:
             self.observe(result, arguments)
         return result
+
+    def target_with(self, resources: Resources | None) -> Callable[..., Any]:
+        """Return what to call in the place of `call_target` where the resources were worked out before.
+
+        Parameters
+        ----------
+        resources
+            What `resources_variable` receives.
+
+        Returns
+        -------
+        Callable
+            Takes all other arguments, by original names.
+
+        """
+        if self.resources_variable is None:
+            return self._bare_target
+        return functools.partial(self._bare_target, **{self.resources_variable: resources})
+
+    def _with_resources(self, arguments: Mapping[str, Any], resources: Resources | None) -> Mapping[str, Any]:
+        variable = self.resources_variable
+        if variable is None:
+            return arguments
+        if resources is None:
+            resources = self.evaluate_resources(by_present_names(self.binding, arguments))
+        return {**arguments, variable: resources}
 
     def split_arguments(self, arguments: Mapping[str, Any]) -> tuple[list[Any], Mapping[str, Any]]:
         """Divide arguments into those that must go by position and the rest.
@@ -147,11 +201,11 @@ class CallableFunction(NamedFunction):
             The values by position, and those by name.
 
         """
-        if not self.positional_only:
-            return [], arguments
         names = self.positional_only
+        if not names:
+            return [], arguments
         try:
-            positional = [arguments[native] for native in names]
+            positional = [*map(arguments.__getitem__, names)]
         except KeyError:
             values = {**self.binding.signature.defaults, **arguments}
             positional = [values[native] for native in itertools.takewhile(values.__contains__, names)]
@@ -171,7 +225,7 @@ class CallableFunction(NamedFunction):
             Values by original names.
 
         """
-        arguments = self.filled_in(arguments)
+        arguments = self.filled_in(self.received(arguments))
         if self.debug:
             call = ", ".join(f"{name}={short_repr(value)}" for name, value in arguments.items())
             now = datetime.datetime.now().isoformat(sep=" ", timespec="milliseconds")
@@ -184,7 +238,8 @@ class CallableFunction(NamedFunction):
         signature = self.binding.signature
         defaults = {n: v for n, v in signature.defaults.items() if n not in signature.own_defaults}
         values = {**defaults, **arguments}
-        return {native: values[native] for native in signature.parameters if native in values}
+        names = (*signature.parameters, self.resources_variable)  # the resources, if any, come last
+        return {native: values[native] for native in names if native in values}
 
     def pick(self, result: Any, name: str) -> Any:
         """Take one output out of a result.

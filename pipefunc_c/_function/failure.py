@@ -47,7 +47,7 @@ def record_failure(
     ["Error in <lambda>(x=0), which computes 'y', at element (3,)."]
 
     """
-    arguments = func.filled_in(kwargs)
+    arguments = func.filled_in(func.received(kwargs))
     call = f"{func.__name__}({', '.join(f'{name}={short_repr(value)}' for name, value in arguments.items())})"
     note = f"Error in {call}, which computes {func.output_name!r}{where and f', at {where}'}."
     previous = func.error_snapshot

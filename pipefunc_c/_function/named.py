@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -68,11 +69,6 @@ class NamedFunction:
         return self.binding.own_defaults
 
     @property
-    def factory_defaults(self) -> frozenset[str]:
-        """The same under its old name."""
-        return self.binding.own_defaults
-
-    @property
     def bound(self) -> dict[str, Any]:
         """Value per bound parameter."""
         return dict(self.binding.bound)
@@ -88,8 +84,12 @@ class NamedFunction:
 
     @property
     def internal_shape(self) -> Dimension | tuple[Dimension, ...] | None:
-        """Sizes of the axes that the callable returns itself."""
+        """Sizes of the axes that the callable returns itself; may be set."""
         return self.binding.internal_shape
+
+    @internal_shape.setter
+    def internal_shape(self, internal_shape: Dimension | tuple[Dimension, ...] | None) -> None:
+        self.binding = dataclasses.replace(self.binding, internal_shape=internal_shape)
 
     @property
     def requires_mapping(self) -> bool:
@@ -106,10 +106,20 @@ class NamedFunction:
         """Names of the parameters without their scopes."""
         return tuple(map(unscoped, self.parameters))
 
+    def _hints(self) -> dict[str, Any]:
+        """Annotations of the callable; kept, unless a name in them was missing and may be defined later."""
+        known: tuple[Any, dict[str, Any]] = self.__dict__.get("_known_hints", (None, {}))
+        func, hints = known
+        if func is not self.func:
+            hints = annotations_of(self.func)
+            if not any(isinstance(hint, Unresolvable) for hint in hints.values()):
+                self.__dict__["_known_hints"] = (self.func, hints)
+        return hints
+
     @property
     def parameter_annotations(self) -> dict[str, Any]:
         """Type per annotated parameter."""
-        hints = annotations_of(self.func)
+        hints = self._hints()
         return {name: hints[native] for name, native in self.binding.native_names.items() if native in hints}
 
     @property
@@ -117,7 +127,7 @@ class NamedFunction:
         """Type per output name; `NoAnnotation` if unknown."""
         if self.output_picker is not None:
             return dict.fromkeys(self.output_names, NoAnnotation)
-        hint = annotations_of(self.func).get("return", NoAnnotation)
+        hint = self._hints().get("return", NoAnnotation)
         if isinstance(self.output_name, str):
             return {self.output_name: hint}
         return split_output_type(hint, self.output_names)

@@ -1,13 +1,16 @@
-"""`PipeFunc`: a callable with named outputs, and the decorator that makes one."""
+"""`PipeFunc`: a callable with named outputs."""
 
 from __future__ import annotations
 
+import operator
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
 from pipefunc_c import _optional
 from pipefunc_c._function.binding import Binding
 from pipefunc_c._function.calling import CallableFunction
 from pipefunc_c._function.failure import record_failure
+from pipefunc_c._function.profiling import ProfiledCall, ProfilingStats
+from pipefunc_c._function.resource_use import as_resources, call_with, check_scope, without_variable
 from pipefunc_c._function.signature import (
     call_target,
     count_positional,
@@ -15,19 +18,44 @@ from pipefunc_c._function.signature import (
     function_name,
     read_signature,
 )
+from pipefunc_c._function.variant import as_variant
 from pipefunc_c.exceptions import InputError, InvalidTypeError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from pipefunc_c._function.resource_use import AnyResources, ResourcesScope
     from pipefunc_c._spec.dimensions import Dimension
     from pipefunc_c._spec.mapspec import MapSpec
+    from pipefunc_c.resources import Mode
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 # Setting one of these changes how the function is called.
-_WATCHED = frozenset({"func", "binding", "output_picker", "post_execution_hook", "debug"})
+_WATCHED = frozenset(
+    {
+        "func",
+        "binding",
+        "output_picker",
+        "post_execution_hook",
+        "debug",
+        "cache",
+        "resources",
+        "profiling_stats",
+    }
+)
+# What pickles and copies keep as it is.
+_PLAIN_OPTIONS = (
+    "debug",
+    "print_error",
+    "cache",
+    "resources_variable",
+    "resources_scope",
+    "variant",
+    "profiling_stats",
+    "error_snapshot",
+)
 
 
 class Revision:
@@ -69,25 +97,47 @@ class PipeFunc(CallableFunction, Generic[P, R]):
         Default per parameter, before those of the callable. Parameters go by their new names.
     bound
         Value per parameter that is always used; the parameter is then no input any more.
+    profile
+        Whether to measure each call, see `profiling_stats`; needs psutil. A call then costs some 0.1 ms.
     debug
         Whether to print a line after each call.
     print_error
         Whether to print a line when the callable raises.
+    cache
+        Whether a pipeline may keep results and use them again for equal arguments.
     mapspec
         How it maps over arrays, for example ``"x[i] -> y[i]"``, in new names.
     internal_shape
         Sizes of the axes that the callable returns itself; ``"?"`` if unknown.
     post_execution_hook
         Called after each call with this object, the result and the arguments by original names.
+    resources
+        What a call needs: `Resources`, a dict of its fields, or a function that gets the arguments by their
+        present names as a dict and returns one of the two.
+    resources_variable
+        Original name of the parameter that receives the resources; it is then none of `parameters`.
+    resources_scope
+        What a function given as `resources` gets in a map: ``"map"``: the whole inputs, once; ``"element"``:
+        the arguments of each element.
+    parallelization_mode
+        Short for this field of `resources`.
     scope
         Put before all names, as `update_scope` does.
+    variant
+        Name of the alternative of a pipeline that this function belongs to, or name per group of
+        alternatives.
+    variant_group
+        Not used any more; must be None.
 
     Raises
     ------
     InvalidTypeError
         If `func` is not callable, or a name or the mapspec has a wrong type.
     InvalidValueError
-        If names are malformed, unknown or not unique, or the mapspec does not fit them.
+        If names are malformed, unknown or not unique, the mapspec does not fit them, or the resources or
+        their options are refused.
+    MissingDependencyError
+        If `profile` is asked for and psutil is not installed.
 
     Examples
     --------
@@ -105,7 +155,11 @@ class PipeFunc(CallableFunction, Generic[P, R]):
 
     func: Callable[P, R]
     revision: Revision | None
+    cache: bool
+    variant: dict[str | None, str]
     _direct: bool  # whether arguments can go to the callable as they come
+    # Puts arguments by present names in order, where these can go by position and no other is needed.
+    _take: Callable[[Mapping[str, Any]], tuple[Any, ...]] | None
 
     def __init__(  # noqa: PLR0913  the keywords are the public interface
         self,
@@ -116,16 +170,28 @@ class PipeFunc(CallableFunction, Generic[P, R]):
         renames: Mapping[str, str] | None = None,
         defaults: Mapping[str, Any] | None = None,
         bound: Mapping[str, Any] | None = None,
+        profile: bool = False,
         debug: bool = False,
         print_error: bool = True,
+        cache: bool = False,
         mapspec: str | MapSpec | None = None,
         internal_shape: Dimension | tuple[Dimension, ...] | None = None,
         post_execution_hook: Callable[[PipeFunc[P, R], Any, dict[str, Any]], Any] | None = None,
+        resources: AnyResources = None,
+        resources_variable: str | None = None,
+        resources_scope: ResourcesScope = "map",
+        parallelization_mode: Mode | None = None,
         scope: str | None = None,
+        variant: str | dict[str | None, str] | None = None,
+        variant_group: str | None = None,
     ) -> None:
-        binding = Binding(
-            read_signature(func), output_name, dict(renames or {}), internal_shape=internal_shape
-        )
+        signature = read_signature(func)
+        if resources_variable is not None:
+            signature = without_variable(signature, resources_variable, function_name(func))
+        if resources is not None or parallelization_mode is not None:
+            resources = as_resources(resources, parallelization_mode, function_name(func))
+        check_scope(resources_scope, func)
+        binding = Binding(signature, output_name, dict(renames or {}), internal_shape=internal_shape)
         if defaults:
             binding = binding.with_defaults(defaults)
         if bound:
@@ -140,35 +206,58 @@ class PipeFunc(CallableFunction, Generic[P, R]):
             output_picker=output_picker,
             post_execution_hook=post_execution_hook,
             debug=debug,
+            print_error=print_error,
+            cache=cache,
+            resources=resources,
+            resources_variable=resources_variable,
+            resources_scope=resources_scope,
+            variant=as_variant(variant, variant_group),
+            profiling_stats=None,
+            error_snapshot=None,
+            revision=None,
         )
-        self.print_error = print_error
-        self.error_snapshot = None
-        self.revision = None
-        self._changed()
+        if profile:
+            self.profile = True  # which works out the rest too
+        else:
+            self._changed()
 
     def __setattr__(self, name: str, value: Any) -> None:
+        if name == "resources":
+            value = as_resources(value, None, self.__name__)
+        elif name == "variant":
+            value = as_variant(value)
         object.__setattr__(self, name, value)
         if name in _WATCHED:
             self._changed()
 
     def _changed(self) -> None:
         """Work out anew how to call; the one place where what is derived gets out of date."""
-        signature, binding = self.binding.signature, self.binding
+        signature, binding, values = self.binding.signature, self.binding, self.__dict__
         target = call_target(self.func)
         n_positional = count_positional(self.func, signature)
-        observed = self.debug or self.post_execution_hook is not None
-        renamed = binding.renames or binding.native_defaults or binding.native_bound
+        evaluates = self.resources_variable is not None and callable(self.resources)
+        observed = self.debug or self.post_execution_hook is not None or evaluates
+        renamed = binding.renames or binding.native_defaults
+        # Whether the parameters that cannot go by position may be left to the callable.
+        rest = tuple(signature.parameters)[n_positional:]
+        optional = all(name in signature.defaults and name not in binding.native_defaults for name in rest)
+        ordered = n_positional and optional and not observed and not binding.native_bound
         # A callable that rejects wrong arguments before it runs needs no check in front of it.
-        strict = n_positional == len(signature.parameters) and not signature.open_ended
-        self.__dict__.update(
-            call_target=target,
-            n_positional=n_positional,
-            positional_only=signature.positional_only,
-            observed=observed,
-            _direct=strict and not (renamed or observed or signature.positional_only),
-            __name__=function_name(self.func),
-            __doc__=documentation(self.func),
-        )
+        strict = not rest and not (signature.open_ended or signature.positional_only)
+        plain = not (observed or renamed or binding.native_bound) and self.resources_variable is None
+        direct = strict and plain
+        if self.profiling_stats is not None:
+            target = ProfiledCall(target, self.profiling_stats)
+        values["evaluates_resources"] = evaluates
+        values["__name__"] = function_name(self.func)
+        values["__doc__"] = documentation(self.func)
+        values["_bare_target"] = target
+        values["call_target"] = target if self.resources_variable is None else call_with(target, self)
+        values["n_positional"] = n_positional
+        values["positional_only"] = signature.positional_only
+        values["observed"] = observed
+        values["_direct"] = direct
+        values["_take"] = _taker(binding.parameters[:n_positional]) if ordered and not direct else None
         if self.revision is not None:
             self.revision.number += 1
 
@@ -194,7 +283,7 @@ class PipeFunc(CallableFunction, Generic[P, R]):
 
         """
         if not self._direct:
-            return self.call_native(self.native_arguments(args, kwargs))  # type: ignore[no-any-return]
+            return self._call_by_names(args, kwargs)  # type: ignore[no-any-return]
         try:
             return self.call_target(*args, **kwargs)  # type: ignore[no-any-return]
         except Exception as error:
@@ -203,6 +292,25 @@ class PipeFunc(CallableFunction, Generic[P, R]):
             except InputError as wrong:
                 raise wrong from None
             record_failure(self, error, arguments)
+            raise
+
+    def _call_by_names(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        take, values = self._take, None
+        # Each of the arguments that go by position is there, once, and no other.
+        if take is not None and len(args) + len(kwargs) == self.n_positional:
+            if not kwargs:
+                values = args
+            elif not args:
+                try:
+                    values = take(kwargs)
+                except KeyError:
+                    values = None  # an unknown name, or the dict of a scope
+        if values is None:
+            return self.call_native(self.native_arguments(args, kwargs))
+        try:
+            return self.call_target(*values)
+        except Exception as error:
+            record_failure(self, error, dict(zip(self.binding.signature.parameters, values, strict=False)))
             raise
 
     @property
@@ -232,6 +340,11 @@ class PipeFunc(CallableFunction, Generic[P, R]):
         if not update:
             new = object.__new__(type(self))
             new.__dict__.update(self.__dict__, error_snapshot=None, revision=None)
+            if self.variant:
+                new.__dict__["variant"] = dict(self.variant)
+            if self.profiling_stats is not None:
+                new.__dict__["profiling_stats"] = ProfilingStats()
+                new._changed()
             return new
         binding = self.binding
         renames = dict(binding.renames)
@@ -245,12 +358,20 @@ class PipeFunc(CallableFunction, Generic[P, R]):
             "renames": renames,
             "defaults": {names.get(native, native): v for native, v in binding.native_defaults.items()},
             "bound": {names.get(native, native): v for native, v in binding.native_bound.items()},
+            "profile": self.profile,
             "debug": self.debug,
             "print_error": self.print_error,
+            "cache": self.cache,
             "mapspec": self.mapspec,
             "internal_shape": self.internal_shape,
             "post_execution_hook": self.post_execution_hook,
+            "resources": self.resources,
+            "resources_variable": self.resources_variable,
+            "resources_scope": self.resources_scope,
+            "parallelization_mode": None,
             "scope": None,
+            "variant": self.variant,
+            "variant_group": None,
         }
         unknown = sorted(update.keys() - options.keys())
         if unknown:
@@ -261,23 +382,24 @@ class PipeFunc(CallableFunction, Generic[P, R]):
     def __getstate__(self) -> dict[str, Any]:
         # Lambdas and what is defined in __main__ need cloudpickle, whichever pickler the caller uses.
         cloudpickle = _optional.require("cloudpickle")
-        code = (self.func, self.output_picker, self.post_execution_hook)
-        kept = ("debug", "print_error", "error_snapshot")
+        code = (self.func, self.output_picker, self.post_execution_hook, self.resources)
         return {
             "code": cloudpickle.dumps(code),
             "binding": self.binding.state(),
-            **{name: self.__dict__[name] for name in kept},
+            **{name: self.__dict__[name] for name in _PLAIN_OPTIONS},
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         values = dict(state)
-        func, picker, hook = _optional.require("cloudpickle").loads(values.pop("code"))
+        func, picker, hook, resources = _optional.require("cloudpickle").loads(values.pop("code"))
+        signature = without_variable(read_signature(func), values["resources_variable"], function_name(func))
         self.__dict__.update(
             values,
             func=func,
-            binding=Binding(read_signature(func), **values["binding"]),
+            binding=Binding(signature, **values["binding"]),
             output_picker=picker,
             post_execution_hook=hook,
+            resources=resources,
             revision=None,
         )
         self._changed()
@@ -289,58 +411,8 @@ class PipeFunc(CallableFunction, Generic[P, R]):
         return f"PipeFunc({self.__name__})"
 
 
-def pipefunc(  # noqa: PLR0913  the keywords are those of PipeFunc
-    output_name: str | tuple[str, ...],
-    *,
-    output_picker: Callable[[Any, str], Any] | None = None,
-    renames: Mapping[str, str] | None = None,
-    defaults: Mapping[str, Any] | None = None,
-    bound: Mapping[str, Any] | None = None,
-    debug: bool = False,
-    print_error: bool = True,
-    mapspec: str | MapSpec | None = None,
-    internal_shape: Dimension | tuple[Dimension, ...] | None = None,
-    post_execution_hook: Callable[[PipeFunc[..., Any], Any, dict[str, Any]], Any] | None = None,
-    scope: str | None = None,
-) -> Callable[[Callable[P, R]], PipeFunc[P, R]]:
-    """Make a decorator that turns a function into a `PipeFunc`.
-
-    Parameters
-    ----------
-    output_name, output_picker, renames, defaults, bound, debug, print_error
-        As for `PipeFunc`.
-    mapspec, internal_shape, post_execution_hook, scope
-        As for `PipeFunc`.
-
-    Returns
-    -------
-    Callable
-        The decorator.
-
-    Examples
-    --------
-    >>> @pipefunc("c")
-    ... def add(a, b):
-    ...     return a + b
-    >>> add(1, 2)
-    3
-
-    """
-
-    def decorate(func: Callable[P, R]) -> PipeFunc[P, R]:
-        return PipeFunc(
-            func,
-            output_name,
-            output_picker=output_picker,
-            renames=renames,
-            defaults=defaults,
-            bound=bound,
-            debug=debug,
-            print_error=print_error,
-            mapspec=mapspec,
-            internal_shape=internal_shape,
-            post_execution_hook=post_execution_hook,
-            scope=scope,
-        )
-
-    return decorate
+def _taker(names: tuple[str, ...]) -> Callable[[Mapping[str, Any]], tuple[Any, ...]]:
+    if len(names) > 1:
+        return operator.itemgetter(*names)
+    (name,) = names
+    return lambda values: (values[name],)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
+import itertools
 import types
 import typing
 import warnings
@@ -48,6 +49,15 @@ class NativeSignature:
     positional_only: tuple[str, ...]
     open_ended: bool
 
+    def without(self, name: str) -> NativeSignature:
+        """Return the signature without a parameter that is not positional-only."""
+        return dataclasses.replace(
+            self,
+            parameters={key: value for key, value in self.parameters.items() if key != name},
+            defaults={key: value for key, value in self.defaults.items() if key != name},
+            own_defaults=self.own_defaults - {name},
+        )
+
 
 def read_signature(func: Callable[..., Any]) -> NativeSignature:
     """Read the parameters of a callable.
@@ -79,6 +89,9 @@ def read_signature(func: Callable[..., Any]) -> NativeSignature:
     """
     if not callable(func):
         raise InvalidTypeError(f"a function must be callable, got {func!r}", detail=func)
+    stated = getattr(func, "native_signature", None)
+    if isinstance(stated, NativeSignature):
+        return stated
     try:
         parameters = inspect.signature(func).parameters
     except (ValueError, TypeError) as error:
@@ -212,10 +225,15 @@ def count_positional(func: Callable[..., Any], signature: NativeSignature) -> in
         return required
     if any(hasattr(each, mark) for each in (func, function) for mark in ("__wrapped__", "__signature__")):
         return required
-    # The callable may have been replaced by one with its parameters in another order, or by a mock.
+    # The callable may have been replaced by one with its parameters in another order, and one of its
+    # parameters may not be in the signature; what is before that goes by position all the same.
     code = function.__code__
     names = code.co_varnames[isinstance(target, types.MethodType) : code.co_argcount]
-    return len(names) if names == tuple(signature.parameters)[: len(names)] else required
+    expected = tuple(signature.parameters)
+    if names == expected[: len(names)]:
+        return len(names)
+    pairs = zip(names, expected, strict=False)
+    return max(required, sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs)))
 
 
 def annotations_of(func: Any) -> dict[str, Any]:

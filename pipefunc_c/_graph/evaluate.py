@@ -1,71 +1,35 @@
-"""Running a graph once, without maps.
-
-Which functions run, in which order, with which arguments from where, depends only on the output that is
-asked for and on the *names* of what is given. So it is worked out once as a plan, which holds until the graph
-changes; per run there is only: fetch arguments, call, store.
-"""
+"""Running a graph once, without maps: from the plan to the output."""
 
 from __future__ import annotations
 
-import operator
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from pipefunc_c._function.failure import record_failure
 from pipefunc_c._function.names import flatten_scopes
-from pipefunc_c.exceptions import (
-    InputError,
-    InvalidTypeError,
-    InvalidValueError,
-    OperationError,
-    UnknownNameError,
-    UnusedParametersError,
-)
+from pipefunc_c._graph.cached_run import find_in_cache, run_and_keep
+from pipefunc_c._graph.lazy_run import run_lazily
+from pipefunc_c._graph.run_plan import asked, make_plan
+from pipefunc_c._graph.steps import run_steps
+from pipefunc_c.cache._base import MISSING
+from pipefunc_c.exceptions import UnusedParametersError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Mapping
 
-    from pipefunc_c._graph.graph import AnyFunc, FunctionGraph, OutputName
-
-MAXIMUM_PLANS = 256  # per graph; each combination of given names has its own
-
-Values = dict[Any, Any]
-
-
-class Step(NamedTuple):
-    """One call of a plan. Values are found under names; those of bound parameters under keys of their own."""
-
-    call: Callable[..., Any] | None  # None: through call_native
-    single: Any  # key of the only argument, by position
-    positional: Callable[[Values], tuple[Any, ...]] | None
-    keywords: tuple[str, ...]
-    named: Callable[[Values], tuple[Any, ...]] | None
-    store: str | None  # the only output
-    function: AnyFunc
-    keys: dict[str, Any]  # key per native parameter
-    outputs: tuple[str, ...]  # outputs to pick, of a function with several
-    raw: OutputName | None  # where to store what a function with several outputs returned
+    from pipefunc_c._graph.cached_run import Caching
+    from pipefunc_c._graph.graph import FunctionGraph, OutputName
+    from pipefunc_c._graph.steps import RunPlan, Values
+    from pipefunc_c.cache._base import CacheBase
 
 
-class RunPlan(NamedTuple):
-    """What a run does for one output and one set of given names."""
-
-    steps: tuple[Step, ...]
-    constants: Values
-    fetch: Any  # key of the result
-    several: (
-        Callable[[Values], tuple[Any, ...]] | None
-    )  # gets all results, if a list of outputs was asked for
-    computed: tuple[OutputName, ...]
-    unused: tuple[str, ...]
-
-
-def run(
+def run(  # noqa: PLR0913  the keywords are those of Pipeline.run
     graph: FunctionGraph,
     output_name: OutputName | list[OutputName] | None,
     given: Mapping[str, Any],
     *,
     full_output: bool = False,
     allow_unused: bool = False,
+    cache: CacheBase | None = None,
+    lazy: bool = False,
 ) -> Any:
     """Compute outputs from given values.
 
@@ -82,7 +46,11 @@ def run(
     full_output
         Whether to return all that was given or computed, as a dict.
     allow_unused
-        Whether values may be given that nothing needs.
+        Whether values may be given that nothing needs. They also may if a result comes from the cache.
+    cache
+        Where results of functions with ``cache=True`` are looked up and kept; None: nowhere.
+    lazy
+        Whether to return a lazy object, whose ``evaluate`` computes the output, in the place of each output.
 
     Returns
     -------
@@ -99,6 +67,8 @@ def run(
         If something is given that nothing needs.
     OperationError
         If a function that would run has a mapspec.
+    UnhashableError
+        If a function is cached that depends on a root argument whose value can be no key.
 
     Examples
     --------
@@ -113,202 +83,45 @@ def run(
         plan = graph.plans[(output_name, *given)]
     except (KeyError, TypeError):
         given = flatten_scopes(given, graph.scopes)
-        plan = _plan(graph, output_name, given)
-    if plan.unused and not allow_unused:
-        message = f"the given parameters {plan.unused} are not needed to compute {_asked(graph, output_name)}"
-        hint = "Leave them out, or pass allow_unused=True to pipeline.run."
-        raise UnusedParametersError(message, detail=plan.unused, hint=hint)
-    values = _execute(plan, given)
+        plan = make_plan(graph, output_name, given)
+    is_cached = plan.caching is not None and cache is not None and not lazy
+    if plan.unused and not (allow_unused or is_cached):
+        raise _unused(graph, plan, output_name)
+    values = {**plan.constants, **given}
+    if lazy:
+        run_lazily(plan, values, cache)
+    elif plan.caching is None or cache is None:
+        run_steps(plan.steps, values)
+    else:
+        first = plan.caching.first
+        if first is not None and not full_output:
+            # The way of most hits: the output itself is in the cache.
+            result = cache.lookup(first(values), MISSING)
+            if result is not MISSING:
+                return _picked(plan, plan.caching, result)
+        to_run, keys, found = find_in_cache(plan, plan.caching, cache, values, everything=full_output)
+        if plan.unused and not (allow_unused or found):
+            raise _unused(graph, plan, output_name)
+        run_and_keep(plan, cache, values, to_run, keys)
     if full_output:
-        _pick_all(plan, values)
+        if not lazy:
+            for step in plan.steps:
+                step.pick_rest(values)
         return {**given, **{name: values[name] for name in plan.computed}}
     return values[plan.fetch] if plan.several is None else plan.several(values)
 
 
-def _execute(plan: RunPlan, given: Mapping[str, Any]) -> Values:
-    values = {**plan.constants, **given}
-    for call, single, positional, keywords, named, store, function, keys, outputs, raw in plan.steps:
-        if call is None:
-            result = function.call_native({native: values[key] for native, key in keys.items()})
-        else:
-            try:
-                if single is not None:
-                    result = call(values[single])
-                elif named is None:
-                    result = call(*positional(values))  # type: ignore[misc]  # given where single is not
-                else:
-                    arguments = dict(zip(keywords, named(values), strict=True))
-                    result = call(*positional(values), **arguments)  # type: ignore[misc]  # see above
-            except Exception as error:
-                record_failure(function, error, {native: values[key] for native, key in keys.items()})
-                raise
-        if store is not None:
-            values[store] = result
-        else:
-            if raw is not None:
-                values[raw] = result
-            for name in outputs:
-                values[name] = function.pick(result, name)
-    return values
+def _picked(plan: RunPlan, caching: Caching, result: Any) -> Any:
+    """Take what was asked for out of the result of the only target."""
+    step = plan.steps[caching.targets[0]]
+    if plan.several is None and plan.fetch in (step.store, step.raw):
+        return result
+    values: Values = {}
+    step.store_result(values, result)
+    return values[plan.fetch] if plan.several is None else plan.several(values)
 
 
-def _pick_all(plan: RunPlan, values: Values) -> None:
-    for step in plan.steps:
-        for name in step.function.output_names if step.raw is not None else ():
-            if name not in values:
-                values[name] = step.function.pick(values[step.raw], name)
-
-
-def _plan(
-    graph: FunctionGraph, output_name: OutputName | list[OutputName] | None, given: Collection[str]
-) -> RunPlan:
-    several = output_name is None and len(graph.leaf_functions) != 1
-    targets = _targets(graph, output_name)
-    functions = []
-    for target in targets:
-        try:
-            functions.append(graph.find(target))
-        except UnknownNameError as error:
-            raise InvalidValueError(str(error), detail=target) from None
-        if target in given:
-            message = f"the output {target!r} is to be computed and was also given"
-            raise InputError(message, detail=target, hint="Ask for another output, or do not give its value.")
-    steps, missing, used = _needed(graph, functions, given)
-    if missing:
-        message = f"the arguments {missing} are missing to compute {_asked(graph, output_name)}"
-        needed = graph.roots_of(steps)
-        raise InputError(f"{message}, which needs {needed}; got {tuple(given)}", detail=missing)
-    mapped = [function for function in steps if function.mapspec is not None]
-    if mapped:
-        specs = ", ".join(f"{f.__name__} with {str(f.mapspec)!r}" for f in mapped)
-        message = f"cannot run {_asked(graph, output_name)}: it needs {specs}, which map over arrays"
-        raise OperationError(message, detail=mapped[0].output_name, hint="Use pipeline.map.")
-    plan = _assemble(graph, steps, targets, several or isinstance(output_name, list), given, used)
-    # Names in another order make another plan: sorting them would cost more than it saves. A key that is
-    # also a scope may next time hold a dict of values in that scope.
-    if not isinstance(output_name, list) and not graph.scopes.intersection(given):
-        if len(graph.plans) >= MAXIMUM_PLANS:
-            graph.plans.clear()
-        graph.plans[(output_name, *given)] = plan
-    return plan
-
-
-def _targets(graph: FunctionGraph, output_name: Any) -> list[OutputName]:
-    if output_name is None:
-        return [function.output_name for function in graph.leaf_functions]
-    if isinstance(output_name, list):
-        return output_name
-    if not isinstance(output_name, str | tuple):
-        message = f"an output name must be a str, a tuple or list of str, or None, got {output_name!r}"
-        raise InvalidTypeError(message, detail=output_name)
-    return [output_name]
-
-
-def _asked(graph: FunctionGraph, output_name: Any) -> str:
-    return ", ".join(map(repr, _targets(graph, output_name)))
-
-
-def _needed(
-    graph: FunctionGraph, targets: list[AnyFunc], given: Collection[str]
-) -> tuple[list[AnyFunc], tuple[str, ...], set[str]]:
-    """Return the functions that run, what is missing for them, and what of the given they use."""
-    pending = list(targets)
-    found = set(targets)
-    missing: set[str] = set()
-    used: set[str] = set()
-    while pending:
-        binding = pending.pop().binding
-        for name in binding.parameters:
-            if name in binding.bound:
-                continue
-            if name in given:
-                used.add(name)
-            elif name in graph.producers:
-                producer = graph.producers[name]
-                if producer not in found:
-                    found.add(producer)
-                    pending.append(producer)
-            elif name not in graph.defaults:
-                missing.add(name)
-    return sorted(found, key=graph.position.__getitem__), tuple(sorted(missing)), used
-
-
-def _assemble(  # noqa: PLR0913  it is what the caller found out
-    graph: FunctionGraph,
-    functions: list[AnyFunc],
-    targets: list[OutputName],
-    several: bool,
-    given: Collection[str],
-    used: set[str],
-) -> RunPlan:
-    constants: Values = {}
-    steps = []
-    computed: list[OutputName] = []
-    taken = {name for function in functions for name in function.parameters} | {*targets}
-    for index, function in enumerate(functions):
-        keys = _argument_keys(graph, function, given, index, constants)
-        store, raw = None, None
-        outputs: tuple[str, ...] = ()
-        if isinstance(function.output_name, str):
-            store = function.output_name
-            computed.append(store)
-        else:
-            outputs = tuple(name for name in function.output_names if name not in given)
-            computed.extend(outputs)
-            if function.output_name in taken:
-                # What is asked for whole need not have parts.
-                raw = function.output_name
-                outputs = tuple(name for name in outputs if name in taken)
-                computed.append(raw)
-        steps.append(_step(function, keys, store, outputs, raw))
-    fetch = targets[0] if len(targets) == 1 and not several else None
-    return RunPlan(
-        tuple(steps),
-        constants,
-        fetch,
-        _getter(targets) if fetch is None else None,
-        tuple(computed),
-        tuple(name for name in given if name not in used),
-    )
-
-
-def _argument_keys(
-    graph: FunctionGraph, function: AnyFunc, given: Collection[str], index: int, constants: Values
-) -> dict[str, Any]:
-    binding = function.binding
-    keys: dict[str, Any] = {}
-    for name, native in binding.native_names.items():
-        if name in binding.bound:
-            keys[native] = (index, native)
-            constants[keys[native]] = binding.bound[name]
-        elif name in given or name in graph.producers:
-            keys[native] = name
-        elif name not in binding.own_defaults:
-            keys[native] = name
-            constants[name] = graph.defaults[name]
-    return keys
-
-
-def _step(
-    function: AnyFunc,
-    keys: dict[str, Any],
-    store: str | None,
-    outputs: tuple[str, ...],
-    raw: OutputName | None,
-) -> Step:
-    if function.observed:
-        return Step(None, None, None, (), None, store, function, keys, outputs, raw)
-    natives = tuple(keys)
-    n = function.n_positional
-    single = keys[natives[0]] if n == 1 and len(natives) == 1 else None
-    positional = _getter([keys[native] for native in natives[:n]])
-    named = _getter([keys[native] for native in natives[n:]]) if len(natives) > n else None
-    return Step(
-        function.call_target, single, positional, natives[n:], named, store, function, keys, outputs, raw
-    )
-
-
-def _getter(keys: list[Any]) -> Callable[[Values], tuple[Any, ...]]:
-    if len(keys) > 1:
-        return operator.itemgetter(*keys)
-    return lambda values: tuple([values[key] for key in keys])
+def _unused(graph: FunctionGraph, plan: RunPlan, output_name: Any) -> UnusedParametersError:
+    message = f"the given parameters {plan.unused} are not needed to compute {asked(graph, output_name)}"
+    hint = "Leave them out, or pass allow_unused=True to pipeline.run."
+    return UnusedParametersError(message, detail=plan.unused, hint=hint)

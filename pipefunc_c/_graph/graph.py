@@ -9,9 +9,9 @@ from pipefunc_c._function.pipefunc import PipeFunc
 from pipefunc_c.exceptions import GraphError, UnknownNameError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
-    from pipefunc_c._graph.evaluate import RunPlan
+    from pipefunc_c._graph.steps import RunPlan
     from pipefunc_c._spec.mapspec import MapSpec
 
 AnyFunc: TypeAlias = PipeFunc[..., Any]
@@ -157,13 +157,7 @@ class FunctionGraph:
             If there is none.
 
         """
-        first = output_name[0] if isinstance(output_name, tuple) and output_name else output_name
-        function = self.producers.get(first) if isinstance(first, str) else None
-        if function is None or (isinstance(output_name, tuple) and output_name != function.output_name):
-            known = sorted(self.producers)
-            message = f"there is no output {output_name!r}; the outputs are {known}"
-            raise UnknownNameError(message, detail=output_name)
-        return function
+        return find_function(self.producers, output_name)
 
     @cached_property
     def position(self) -> dict[AnyFunc, int]:
@@ -256,6 +250,35 @@ class FunctionGraph:
         """
         needed = set(self.needed(output_names))
         return FunctionGraph(function for function in self.defined if function in needed)
+
+
+def find_function(producers: Mapping[str, AnyFunc], output_name: OutputName) -> AnyFunc:
+    """Return the function that computes an output; as `FunctionGraph.find`.
+
+    Parameters
+    ----------
+    producers
+        The function per output name.
+    output_name
+        A name, or the tuple of all names of one function.
+
+    Returns
+    -------
+    PipeFunc
+        The function.
+
+    Raises
+    ------
+    UnknownNameError
+        If there is none.
+
+    """
+    first = output_name[0] if isinstance(output_name, tuple) and output_name else output_name
+    function = producers.get(first) if isinstance(first, str) else None
+    if function is None or (isinstance(output_name, tuple) and output_name != function.output_name):
+        message = f"there is no output {output_name!r}; the outputs are {sorted(producers)}"
+        raise UnknownNameError(message, detail=output_name)
+    return function
 
 
 def _output_names(function: AnyFunc) -> tuple[str, ...]:

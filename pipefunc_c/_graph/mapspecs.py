@@ -14,9 +14,12 @@ if TYPE_CHECKING:
 
 
 def given_mapspec(function: AnyFunc) -> MapSpec | None:
-    """Return the mapspec of a function unless it was generated."""
+    """Return the mapspec of a function unless it was generated for an output that is mapped over.
+
+    Those of `add_axis` and of nested functions, which have inputs, are generated too, but stay.
+    """
     mapspec = function.mapspec
-    return None if mapspec is None or mapspec.generated else mapspec
+    return None if mapspec is None or (mapspec.generated and not mapspec.inputs) else mapspec
 
 
 def generate_mapspecs(graph: FunctionGraph) -> dict[AnyFunc, MapSpec]:

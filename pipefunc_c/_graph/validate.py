@@ -10,6 +10,7 @@ import numpy as np
 from pipefunc_c._describe import short_repr
 from pipefunc_c._graph.graph import FunctionGraph
 from pipefunc_c._graph.mapspecs import generate_mapspecs, given_mapspec
+from pipefunc_c._graph.type_checks import check_types
 from pipefunc_c.exceptions import GraphError, MapSpecError
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from pipefunc_c._graph.graph import AnyFunc
 
 
-def build_graph(functions: Iterable[AnyFunc]) -> FunctionGraph:
+def build_graph(functions: Iterable[AnyFunc], *, annotations: bool = False) -> FunctionGraph:
     """Build the graph of functions, check it, and complete the mapspecs.
 
     Nothing is changed if a check fails; else functions that need one get a generated mapspec, and a line is
@@ -28,6 +29,8 @@ def build_graph(functions: Iterable[AnyFunc]) -> FunctionGraph:
     ----------
     functions
         The functions, in the order in which they were defined.
+    annotations
+        Whether to check that the annotations of outputs fit those of the parameters that take them.
 
     Returns
     -------
@@ -41,11 +44,13 @@ def build_graph(functions: Iterable[AnyFunc]) -> FunctionGraph:
         functions have different defaults for the same input.
     MapSpecError
         If a mapspec does not have the outputs in order, or mapspecs disagree.
+    InvalidTypeError
+        If annotations do not fit.
 
     Warns
     -----
     UserWarning
-        If two defaults cannot be compared.
+        If two defaults cannot be compared, or an annotation does not resolve.
 
     """
     graph = FunctionGraph(functions)
@@ -53,6 +58,8 @@ def build_graph(functions: Iterable[AnyFunc]) -> FunctionGraph:
     check_defaults(graph)
     check_output_order(graph)
     generated = generate_mapspecs(graph)
+    if annotations:
+        check_types(graph)
     for function in graph.functions:
         mapspec = generated.get(function)
         if given_mapspec(function) is None and function.mapspec != mapspec:

@@ -73,6 +73,9 @@ class Description:
         What is described on its own.
     unknown : list of str
         What could not be looked into, for messages.
+    carried : list of str
+        Those of `unknown` that the object itself brings along: defaults, closure, attributes, arguments. What
+        is left out is reached by a name, and so the same for all objects with this code.
     is_known : bool
         Whether anything could be.
     """
@@ -84,6 +87,8 @@ class Description:
         self.digest = ""
         self.references: list[object] = []
         self.unknown: list[str] = []
+        self.carried: list[str] = []
+        self._is_reached_by_name = False
         self._parts: list[str] = []
         # What only holds functions, a partial for one, holds those of other packages.
         self._follows = not isinstance(item, FunctionType | type)
@@ -99,7 +104,12 @@ class Description:
         item = self.item
         wrapped = _wrapped(item)
         self.is_known = True
-        if isinstance(item, FunctionType) and not self._is_standard(item):
+        parts = getattr(type(item), "code_parts", None)
+        if isinstance(parts, property) and parts.fget is not None:
+            # What it says itself, without what it keeps for speed.
+            self._add(type(item).__qualname__)
+            self.value(parts.fget(item), f"a part of {_name_of(item)}", mutable=True)
+        elif isinstance(item, FunctionType) and not self._is_standard(item):
             self._describe_function(item)
         elif isinstance(item, type) and not self._is_standard(item):
             self._describe_class(item)
@@ -131,6 +141,11 @@ class Description:
     def _add(self, text: str) -> None:
         self._parts.append(text)
 
+    def _add_unknown(self, where: str) -> None:
+        self.unknown.append(where)
+        if not self._is_reached_by_name:
+            self.carried.append(where)
+
     def _is_own(self, item: object) -> bool:
         return _top_package(_module_of(item)) in (self.own, "__main__")
 
@@ -152,7 +167,7 @@ class Description:
         elif isinstance(value, ModuleType):
             self._add(f"module {_versioned(value.__name__)}")
             if self._is_own_module(value.__name__):
-                self.unknown.append(f"{where}, a module taken whole")
+                self._add_unknown(f"{where}, a module taken whole")
         elif isinstance(value, tuple):
             self._add(f"{type(value).__qualname__} of {len(value)}")
             for each in value:
@@ -168,7 +183,7 @@ class Description:
             self._add(f"{_versioned(_module_of(value))}.{_name_of(value)}")
         else:
             self._add(f"unknown {type(value).__qualname__}")
-            self.unknown.append(f"{where} ({type(value).__qualname__})")
+            self._add_unknown(f"{where} ({type(value).__qualname__})")
 
     def mapping(self, values: Mapping[str, object]) -> None:
         """Describe named values that nobody is expected to change."""
@@ -195,7 +210,7 @@ class Description:
             texts = [plain_text(each) for each in value]
             self._add(repr(sorted(map(str, texts))))
             if None in texts:
-                self.unknown.append(f"{where} (set)")
+                self._add_unknown(f"{where} (set)")
         elif isinstance(value, dict):
             for key, each in value.items():
                 self.value(key, where, mutable=True)
@@ -207,7 +222,7 @@ class Description:
     def _array(self, array: np.ndarray[Any, Any], where: str) -> None:
         self._add(f"array {array.dtype.str} {array.dtype!r} {array.shape}")
         if array.dtype.hasobject or array.nbytes > MAX_ARRAY_BYTES:
-            self.unknown.append(f"{where} (an array of {array.nbytes} bytes, dtype {array.dtype})")
+            self._add_unknown(f"{where} (an array of {array.nbytes} bytes, dtype {array.dtype})")
         else:
             self._add(blake2b(np.ascontiguousarray(array).tobytes(), digest_size=16).hexdigest())
 
@@ -229,7 +244,7 @@ class Description:
                 text = plain_text(instance)
                 self._add(str(text))
             if not hasattr(type(instance), "__slots__"):
-                self.unknown.append(f"the state of a {type(instance).__qualname__}")
+                self._add_unknown(f"the state of a {type(instance).__qualname__}")
             return
         for name, value in sorted({**slots, **(state or {})}.items()):
             self._add(f"attribute {name}")
@@ -252,12 +267,14 @@ class Description:
                 continue
             is_array = isinstance(content, np.ndarray)
             self.value(content, f"{name} in the closure of {func.__qualname__}", mutable=is_array)
+        self._is_reached_by_name = True
         for chain in names.chains:
             if chain[0] not in names.stored_globals:
                 self._describe_global(func, chain)
         for module in names.imported:
             if self._is_own_module(module):  # it may not be loaded yet, so it is never looked into
-                self.unknown.append(f"{module}, imported inside of {func.__qualname__}")
+                self._add_unknown(f"{module}, imported inside of {func.__qualname__}")
+        self._is_reached_by_name = False
 
     def _describe_global(self, func: FunctionType, chain: tuple[str, ...]) -> None:
         name, *attributes = chain
@@ -275,6 +292,7 @@ class Description:
     # -- classes -------------------------------------------------------------------------------------
 
     def _describe_class(self, cls: type) -> None:
+        self._is_reached_by_name = True
         self._add("class")
         self.value(tuple(base for base in cls.__bases__ if base is not object), "a base class")
         if type(cls) is not type:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from pipefunc_c._hashing.description import Description
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Mapping
 
 PYTHON = f"{sys.version_info[0]}.{sys.version_info[1]}"
 MAX_REACHED = 500
@@ -96,10 +96,52 @@ class CodeHasher:
         -------
         CodeIdentity
         """
-        numbers: dict[int, int] = {}
-        pending: deque[Description] = deque()
         lines: list[str] = []
         unknown: dict[str, None] = {}
+        left_out: dict[str, None] = {}
+        for description, numbers in self._reach(func, also):
+            lines.append(f"{description.digest} {numbers}")
+            unknown.update(dict.fromkeys(description.unknown))
+            if any(number >= MAX_REACHED for number in numbers):
+                left_out[f"what lies behind the first {MAX_REACHED} functions"] = None
+        unknown.update(left_out)
+        if not self._describe(func).is_known:
+            return CodeIdentity(None, PYTHON, tuple(unknown))
+        digest = blake2b("\n".join(lines).encode(), digest_size=16).hexdigest()
+        return CodeIdentity(digest, PYTHON, tuple(unknown))
+
+    def unknown_state(self, func: Callable[..., Any]) -> tuple[str, ...]:
+        """Say in what two callables with the same identity may still differ.
+
+        Parameters
+        ----------
+        func
+            Any callable.
+
+        Returns
+        -------
+        tuple of str
+            What its defaults, closure and attributes hold that could not be looked into.
+
+        Examples
+        --------
+        >>> class Scale:
+        ...     def __init__(self, factor):
+        ...         self.factor = factor
+        ...     def __call__(self, x):
+        ...         return self.factor * x
+        >>> CodeHasher().unknown_state(Scale(2)), CodeHasher().unknown_state(Scale(object()))
+        ((), ("'factor', an attribute of a Scale (object)",))
+        """
+        found = [text for description, _ in self._reach(func, {}) for text in description.carried]
+        return tuple(dict.fromkeys(found))
+
+    def _reach(
+        self, func: Callable[..., Any], also: Mapping[str, object]
+    ) -> Iterator[tuple[Description, list[int]]]:
+        """Walk over all that a callable reaches, with the numbers of what each of it refers to."""
+        numbers: dict[int, int] = {}
+        pending: deque[Description] = deque()
 
         def number_of(reference: object) -> int:
             if id(reference) not in numbers:
@@ -108,24 +150,14 @@ class CodeHasher:
                     pending.append(self._describe(reference))
             return numbers[id(reference)]
 
-        def add(description: Description) -> None:
-            lines.append(f"{description.digest} {[number_of(each) for each in description.references]}")
-            unknown.update(dict.fromkeys(description.unknown))
-
         number_of(func)
-        root = self._describe(func)
         options = Description(func)
         options.mapping(also)
         options.finish()
-        add(options)
+        yield options, [number_of(each) for each in options.references]
         while pending:
-            add(pending.popleft())
-        if len(numbers) > MAX_REACHED:
-            unknown[f"what lies behind the first {MAX_REACHED} functions"] = None
-        if not root.is_known:
-            return CodeIdentity(None, PYTHON, tuple(unknown))
-        digest = blake2b("\n".join(lines).encode(), digest_size=16).hexdigest()
-        return CodeIdentity(digest, PYTHON, tuple(unknown))
+            description = pending.popleft()
+            yield description, [number_of(each) for each in description.references]
 
     def _describe(self, item: object) -> Description:
         description = self._known.get(id(item))

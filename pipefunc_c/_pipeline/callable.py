@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from pipefunc_c._graph.graph import OutputName
-    from pipefunc_c._pipeline.pipeline import Pipeline
+    from pipefunc_c._pipeline.running import RunningMethods
 
 
 class PipelineFunction:
@@ -35,13 +35,13 @@ class PipelineFunction:
 
     """
 
-    def __init__(self, pipeline: Pipeline, output_name: OutputName | list[OutputName] | None) -> None:
+    def __init__(self, pipeline: RunningMethods, output_name: OutputName | list[OutputName] | None) -> None:
         self.pipeline = pipeline
         self.output_name = output_name
 
     @property
     def __name__(self) -> str:
-        return f"{self.pipeline.name or 'pipeline'}.func({self.output_name!r})"
+        return f"{getattr(self.pipeline, 'name', None) or 'pipeline'}.func({self.output_name!r})"
 
     @property
     def root_args(self) -> tuple[str, ...]:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING, Any, Literal
 
 from pipefunc_c._function.names import scoped_renames
 from pipefunc_c._function.pipefunc import PipeFunc, Revision
+from pipefunc_c._graph.connections import Connections
+from pipefunc_c._graph.graph import FunctionGraph, find_function
+from pipefunc_c._graph.type_checks import check_types
 from pipefunc_c._graph.validate import build_graph
+from pipefunc_c._pipeline.options import FunctionOptions
 from pipefunc_c._pipeline.views import PipelineViews
 from pipefunc_c.exceptions import InvalidTypeError, InvalidValueError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from pipefunc_c._graph.graph import AnyFunc, FunctionGraph, OutputName
+    from pipefunc_c._graph.graph import AnyFunc, OutputName
     from pipefunc_c._spec.mapspec import MapSpec
 
 
@@ -24,10 +29,12 @@ class EditablePipeline(PipelineViews):
     as it was. Changes made through a function that the pipeline holds are seen by its `Revision`.
     """
 
-    def __init__(self, debug: bool | None, print_error: bool | None) -> None:
-        self._debug = debug
-        self._print_error = print_error
+    def __init__(self, options: FunctionOptions, validate_type_annotations: bool) -> None:
+        self._options = options
+        self.validate_type_annotations = validate_type_annotations
         self._functions: list[AnyFunc] = []
+        self._connections: Connections | None = None
+        self._connected = -1
         self._revision = Revision()
         self._rebuild([])
 
@@ -44,64 +51,124 @@ class EditablePipeline(PipelineViews):
             raise InvalidTypeError(message, detail=f, hint=hint)
         if mapspec is not None:
             function.mapspec = mapspec
-        if self._debug is not None:
-            function.debug = self._debug
-        if self._print_error is not None:
-            function.print_error = self._print_error
+        self._options.set_for(function)
         return function
 
     def _rebuild(self, functions: list[AnyFunc]) -> None:
-        """Take over functions; the only place where the graph is replaced."""
-        graph = build_graph(functions)
+        """Take over functions after a look at all of them."""
+        graph = build_graph(functions, annotations=self.validate_type_annotations)
         for function in self._functions:
             function.revision = None
         for function in functions:
             function.revision = self._revision
         self._functions = functions
+        self._connections = None
+        self._use(graph)
+
+    def _use(self, graph: FunctionGraph) -> None:
+        """Take a graph of the present functions for `function_graph`."""
         self._graph = graph
         self._built = self._revision.number
+
+    def _exchange(self, old: AnyFunc | None, new: AnyFunc | None) -> None:
+        """Take one function out and put one in, after a look at its neighbours if that is enough."""
+        functions = list(self._functions)
+        if old is None:
+            functions += [] if new is None else [new]
+        else:
+            position = functions.index(old)
+            functions[position : position + 1] = [] if new is None else [new]
+        connections = self._known_connections()
+        if connections is None or not connections.exchange(old, new, self._types_fit):
+            self._rebuild(functions)
+            return
+        if old is not None:
+            old.revision = None
+        if new is not None:
+            new.revision = self._revision
+        self._functions = functions
+        self._revision.number += 1
+        self._connected = self._revision.number
+
+    def _types_fit(self, functions: list[AnyFunc]) -> bool:
+        if self.validate_type_annotations:
+            try:
+                check_types(FunctionGraph(functions))
+            except Exception:  # also a warning that was made an error: all will be looked at
+                return False
+        return True
+
+    def _known_connections(self) -> Connections | None:
+        """Return what is known of the functions as they are now; None if they were changed themselves."""
+        if self._connections is None and self._built == self._revision.number:
+            self._connections = Connections(self._graph)
+            self._connected = self._built
+        return self._connections if self._connected == self._revision.number else None
 
     @property
     def function_graph(self) -> FunctionGraph:
         """The graph of the functions as they are now."""
         if self._built != self._revision.number:
-            self._rebuild(self._functions)
+            if self._known_connections() is None:
+                self._rebuild(self._functions)
+            else:
+                self._use(FunctionGraph(self._functions))
         return self._graph
+
+    def _find(self, output_name: OutputName) -> AnyFunc:
+        connections = self._known_connections()
+        producers = self.function_graph.producers if connections is None else connections.producers
+        return find_function(producers, output_name)
 
     @property
     def debug(self) -> bool | None:
         """Whether functions print a line after each call; setting it sets it for all."""
-        return self._debug
+        return self._options.debug
 
     @debug.setter
     def debug(self, debug: bool | None) -> None:
-        self._debug = debug
-        if debug is not None:
-            for function in self._functions:
-                function.debug = debug
+        self._set_options(debug=debug)
 
     @property
     def print_error(self) -> bool | None:
         """Whether functions print a line when they raise; setting it sets it for all."""
-        return self._print_error
+        return self._options.print_error
 
     @print_error.setter
     def print_error(self, print_error: bool | None) -> None:
-        self._print_error = print_error
-        if print_error is not None:
-            for function in self._functions:
-                function.print_error = print_error
+        self._set_options(print_error=print_error)
+
+    @property
+    def profile(self) -> bool | None:
+        """Whether the calls of functions are measured; setting it sets it for all."""
+        return self._options.profile
+
+    @profile.setter
+    def profile(self, profile: bool | None) -> None:
+        self._set_options(profile=profile)
+
+    def _set_options(self, **changes: bool | None) -> None:
+        self._options = dataclasses.replace(self._options, **changes)  # type: ignore[arg-type]  # all are bools
+        given = FunctionOptions(**changes)  # type: ignore[arg-type]  # see above
+        for function in self._functions:
+            given.set_for(function)
 
     def _update(self, change: Callable[[AnyFunc], None]) -> None:
         """Change functions; if one change is refused, none is made."""
         before = [(function, function.binding) for function in self._functions]
+        built, connected = self._built == self._revision.number, self._connected == self._revision.number
         try:
             for function in self._functions:
                 change(function)
             self._rebuild(self._functions)
         except BaseException:
             for function, binding in before:
-                function.binding = binding
+                if function.binding is not binding:
+                    function.binding = binding
+            if built:
+                self._built = self._revision.number
+            if connected:
+                self._connected = self._revision.number
             raise
 
     def validate(self) -> None:
@@ -139,7 +206,7 @@ class EditablePipeline(PipelineViews):
 
         """
         function = self._adopt(f, mapspec)
-        self._rebuild([*self._functions, function])
+        self._exchange(None, function)
         return function
 
     def drop(self, *, f: AnyFunc | None = None, output_name: OutputName | None = None) -> None:
@@ -163,8 +230,8 @@ class EditablePipeline(PipelineViews):
         if (f is None) == (output_name is None):
             message = f"give either `f` or `output_name`, got f={f!r} and output_name={output_name!r}"
             raise InvalidValueError(message)
-        removed = self._own(f) if f is not None else self[output_name]  # type: ignore[index]  # one is given
-        self._rebuild([function for function in self._functions if function is not removed])
+        removed = self._own(f) if f is not None else self._find(output_name)  # type: ignore[arg-type]  # one is given
+        self._exchange(removed, None)
 
     def _own(self, f: AnyFunc) -> AnyFunc:
         if not any(f is function for function in self._functions):
@@ -192,8 +259,8 @@ class EditablePipeline(PipelineViews):
 
         """
         function = self._adopt(new)
-        removed = self[function.output_name] if old is None else self._own(old)
-        self._rebuild([function if f is removed else f for f in self._functions])
+        removed = self._find(function.output_name) if old is None else self._own(old)
+        self._exchange(removed, function)
 
     def update_defaults(self, defaults: Mapping[str, Any], *, overwrite: bool = False) -> None:
         """Change defaults in all functions that have the parameters.
@@ -211,12 +278,17 @@ class EditablePipeline(PipelineViews):
             If no function has a parameter of that name that is not bound.
 
         """
-        unbound = [f.binding.native_names.keys() - f.binding.bound.keys() for f in self._functions]
-        self._check_used(defaults, set().union(*unbound), "parameter that is not bound")
+        bindings = [function.binding for function in self._functions]
+        unbound = {name for b in bindings for name in b.parameters if name not in b.bound}
+        self._check_used(defaults, unbound, "parameter that is not bound")
 
         def change(function: AnyFunc) -> None:
-            free = function.binding.native_names.keys() - function.binding.bound.keys()
-            own = {name: value for name, value in defaults.items() if name in free}
+            binding = function.binding
+            own = {
+                name: defaults[name]
+                for name in binding.parameters
+                if name in defaults and name not in binding.bound
+            }
             if own or overwrite:
                 function.update_defaults(own, overwrite=overwrite)
 
@@ -251,7 +323,7 @@ class EditablePipeline(PipelineViews):
 
         def change(function: AnyFunc) -> None:
             names = function.binding.known_names(update_from)
-            own = {name: new for name, new in renames.items() if name in names}
+            own = {name: renames[name] for name in names if name in renames}
             if own or overwrite:
                 function.update_renames(own, update_from=update_from, overwrite=overwrite)
 

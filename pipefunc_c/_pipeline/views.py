@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pipefunc_c._graph.describe import as_text, print_summary, summary, to_networkx
-from pipefunc_c._spec.shapes import mapspec_axes, mapspec_dimensions
-from pipefunc_c.exceptions import GraphError, UnknownNameError
+from pipefunc_c._function.pipefunc import PipeFunc
+from pipefunc_c._graph.combinations import argument_combinations
+from pipefunc_c._graph.describe import print_summary, summary
+from pipefunc_c._graph.networkx_graph import to_networkx
+from pipefunc_c._graph.profile_table import print_profile, profile
+from pipefunc_c._pipeline.array_views import ArrayViews
+from pipefunc_c.exceptions import GraphError, InvalidValueError, UnknownNameError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from pipefunc_c._graph.graph import AnyFunc, FunctionGraph, OutputName
-    from pipefunc_c._spec.mapspec import MapSpec
+    from pipefunc_c._function.profiling import ProfilingStats
+    from pipefunc_c._graph.graph import AnyFunc, OutputName
     from pipefunc_c.exceptions import ErrorSnapshot
 
 
@@ -23,13 +27,8 @@ class Generations(NamedTuple):
     function_lists: list[list[AnyFunc]]
 
 
-class PipelineViews:
-    """Answer questions about the graph of a pipeline; the first base of `Pipeline`."""
-
-    @property
-    def function_graph(self) -> FunctionGraph:
-        """The graph of the functions as they are now."""
-        raise NotImplementedError
+class PipelineViews(ArrayViews):
+    """Answer questions about the graph of a pipeline; a base of `Pipeline`."""
 
     def __getitem__(self, output_name: OutputName) -> AnyFunc:
         """Return the function that computes an output.
@@ -50,11 +49,14 @@ class PipelineViews:
             If there is none.
 
         """
+        return self._find(output_name)
+
+    def _find(self, output_name: OutputName) -> AnyFunc:
         return self.function_graph.find(output_name)
 
     def __contains__(self, output_name: object) -> bool:
         try:
-            self.function_graph.find(output_name)  # type: ignore[arg-type]  # anything may be asked for
+            self._find(output_name)  # type: ignore[arg-type]  # anything may be asked for
         except UnknownNameError:
             return False
         return True
@@ -78,6 +80,11 @@ class PipelineViews:
         return functions
 
     @property
+    def node_mapping(self) -> dict[OutputName, AnyFunc | str]:
+        """The node of `graph` per output name, per tuple of them, and per root argument."""
+        return {**self.output_to_func, **{name: name for name in self.function_graph.root_args}}
+
+    @property
     def all_output_names(self) -> set[str]:
         """Names of all outputs."""
         return set(self.function_graph.producers)
@@ -92,6 +99,15 @@ class PipelineViews:
     def leaf_nodes(self) -> list[AnyFunc]:
         """The functions whose outputs no other function takes."""
         return list(self.function_graph.leaf_functions)
+
+    @property
+    def root_nodes(self) -> list[Any]:
+        """The nodes of `graph` that nothing leads to.
+
+        These are the root arguments, the markers, and the functions that take nothing.
+        """
+        graph = self.graph
+        return [node for node in graph.nodes if not graph.in_degree(node)]
 
     @property
     def unique_leaf_node(self) -> AnyFunc:
@@ -125,13 +141,45 @@ class PipelineViews:
         graph = self.function_graph
         return graph.root_args if output_name is None else graph.roots_of(graph.needed(output_name))
 
-    def func_dependencies(self, output_name: OutputName) -> list[OutputName]:
+    @property
+    def all_root_args(self) -> dict[OutputName, tuple[str, ...]]:
+        """The root arguments that each output needs, sorted; a tuple for a function with several outputs."""
+        return {function.output_name: self.root_args(function.output_name) for function in self.functions}
+
+    def arg_combinations(self, output_name: OutputName) -> set[tuple[str, ...]]:
+        """Return all sets of names whose values are just enough to compute an output.
+
+        Parameters
+        ----------
+        output_name
+            The output.
+
+        Returns
+        -------
+        set
+            Sorted names of root arguments and intermediate outputs. There may be very many: each function on
+            the way is either computed or given.
+
+        Raises
+        ------
+        UnknownNameError
+            If there is no such output.
+
+        """
+        return argument_combinations(self.function_graph, output_name)
+
+    @property
+    def all_arg_combinations(self) -> dict[OutputName, set[tuple[str, ...]]]:
+        """What `arg_combinations` returns, per output; a tuple for a function with several."""
+        return {f.output_name: self.arg_combinations(f.output_name) for f in self.functions}
+
+    def func_dependencies(self, output_name: OutputName | AnyFunc) -> list[OutputName]:
         """Return the outputs that an output needs, directly or not.
 
         Parameters
         ----------
         output_name
-            The output.
+            The output, or the function that computes it.
 
         Returns
         -------
@@ -145,15 +193,15 @@ class PipelineViews:
 
         """
         graph = self.function_graph
-        return _outputs_of(graph.reachable([graph.find(output_name)], graph.dependencies)[:-1])
+        return _outputs_of(graph.reachable([graph.find(_output_of(output_name))], graph.dependencies)[:-1])
 
-    def func_dependents(self, output_name: OutputName) -> list[OutputName]:
+    def func_dependents(self, name: OutputName | AnyFunc) -> list[OutputName]:
         """Return the outputs that need an output, directly or not.
 
         Parameters
         ----------
-        output_name
-            The output.
+        name
+            The output, or the function that computes it.
 
         Returns
         -------
@@ -167,7 +215,7 @@ class PipelineViews:
 
         """
         graph = self.function_graph
-        return _outputs_of(graph.reachable([graph.find(output_name)], graph.dependents)[1:])
+        return _outputs_of(graph.reachable([graph.find(_output_of(name))], graph.dependents)[1:])
 
     @property
     def defaults(self) -> dict[str, Any]:
@@ -179,50 +227,29 @@ class PipelineViews:
         """Scopes of parameters and outputs."""
         return set(self.function_graph.scopes)
 
-    def mapspecs(self, *, ordered: bool = True) -> list[MapSpec]:
-        """Return the mapspecs of the functions that have one.
-
-        Parameters
-        ----------
-        ordered
-            Whether in topological order; else in that of the definition.
-
-        Returns
-        -------
-        list
-            The mapspecs.
-
-        """
-        graph = self.function_graph
-        functions = graph.functions if ordered else graph.defined
-        return [function.mapspec for function in functions if function.mapspec is not None]
+    @property
+    def parameter_annotations(self) -> dict[str, Any]:
+        """Type per annotated parameter; that of the first function that has one, and does not bind it."""
+        free: dict[str, Any] = {}
+        bound: dict[str, Any] = {}
+        for function in self.function_graph.functions:
+            for name, annotation in function.parameter_annotations.items():
+                (bound if name in function.binding.bound else free).setdefault(name, annotation)
+        return {**bound, **free}
 
     @property
-    def mapspecs_as_strings(self) -> list[str]:
-        """The mapspecs as text, in topological order."""
-        return [str(mapspec) for mapspec in self.mapspecs()]
-
-    @property
-    def mapspec_names(self) -> set[str]:
-        """Names of the arrays in mapspecs."""
-        return set(self.mapspec_axes)
-
-    @property
-    def mapspec_dimensions(self) -> dict[str, int]:
-        """Number of dimensions per array in a mapspec."""
-        return mapspec_dimensions(self.mapspecs())
-
-    @property
-    def mapspec_axes(self) -> dict[str, tuple[str | None, ...]]:
-        """Names of the axes per array in a mapspec; None where each mapspec takes the axis whole."""
-        return mapspec_axes(self.mapspecs())
+    def output_annotations(self) -> dict[str, Any]:
+        """Type per output; `NoAnnotation` if it is not known."""
+        functions = self.function_graph.functions
+        return {name: hint for f in functions for name, hint in f.output_annotation.items()}
 
     @property
     def graph(self) -> Any:
         """The pipeline as a ``networkx.DiGraph``, made anew each time.
 
-        Nodes are the functions, the names of root arguments, and a marker per bound parameter. The attribute
-        ``arg`` of an edge is the parameter that it leads to, or a tuple of several.
+        Nodes are the functions, the names of root arguments, a marker per bound parameter, and one per
+        function that receives its resources. The attribute ``arg`` of an edge is the parameter that it leads
+        to, or a tuple of several.
         """
         return to_networkx(self.function_graph)
 
@@ -252,8 +279,32 @@ class PipelineViews:
         snapshots = (function.error_snapshot for function in self.function_graph.defined)
         return next((snapshot for snapshot in snapshots if snapshot is not None), None)
 
-    def __str__(self) -> str:
-        return f"Pipeline:\n{as_text(self.function_graph)}"
+    @property
+    def profiling_stats(self) -> dict[str, ProfilingStats]:
+        """What the calls of each function cost, by its name; of those that are profiled.
+
+        Functions of the same name have their output names with them.
+        """
+        return profile(self.function_graph.defined)
+
+    def print_profiling_stats(self) -> None:
+        """Print what the calls of each function cost, as a table.
+
+        Raises
+        ------
+        InvalidValueError
+            If no function is profiled.
+
+        """
+        stats = self.profiling_stats
+        if not stats:
+            message = "no function of the pipeline is profiled"
+            raise InvalidValueError(message, hint="Set pipeline.profile = True and run it.")
+        print_profile(stats)
+
+
+def _output_of(name: OutputName | AnyFunc) -> OutputName:
+    return name.output_name if isinstance(name, PipeFunc) else name
 
 
 def _outputs_of(functions: Iterable[AnyFunc]) -> list[OutputName]:

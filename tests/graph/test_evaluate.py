@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipefunc_c._function.pipefunc import PipeFunc
-from pipefunc_c._graph.evaluate import MAXIMUM_PLANS, run
+from pipefunc_c._graph.evaluate import run
 from pipefunc_c._graph.graph import FunctionGraph
+from pipefunc_c._graph.run_plan import MAXIMUM_PLANS
 from pipefunc_c.exceptions import (
     InputError,
     InvalidTypeError,

@@ -3,9 +3,11 @@ from __future__ import annotations
 import pytest
 
 from pipefunc_c._function.pipefunc import PipeFunc
-from pipefunc_c._graph.describe import BoundValue
+from pipefunc_c._graph.describe import as_text
+from pipefunc_c._graph.networkx_graph import BoundValue, ResourcesValue
 from pipefunc_c._pipeline.pipeline import Pipeline
 from pipefunc_c.exceptions import GraphError, PipefuncError, UnknownNameError
+from pipefunc_c.typing import NoAnnotation
 
 
 @pytest.fixture
@@ -63,6 +65,8 @@ def test_dependencies(pipeline):
     assert pipeline.func_dependencies("y") == []
     assert pipeline.func_dependents("y") == [("a", "b"), "z"]
     assert pipeline.func_dependents("b") == ["z"]
+    assert pipeline.func_dependencies(pipeline["z"]) == [("a", "b"), "y"]
+    assert pipeline.func_dependents(name=pipeline["b"]) == ["z"]
     with pytest.raises(UnknownNameError, match="'x'"):
         pipeline.func_dependencies("x")
     with pytest.raises(UnknownNameError, match="'x'"):
@@ -113,9 +117,7 @@ def test_info(pipeline, capsys):
 
 
 def test_text(pipeline):
-    lines = str(pipeline).splitlines()
-    assert lines[0] == "Pipeline:"
-    assert lines[1:3] == ["  y = <lambda>(x, n)", "    needs: n=2, x"]
+    assert str(pipeline) == as_text(pipeline.function_graph)
 
 
 def test_a_missing_package_is_named(pipeline, monkeypatch):
@@ -123,3 +125,78 @@ def test_a_missing_package_is_named(pipeline, monkeypatch):
     with pytest.raises(ImportError, match="networkx") as caught:
         _ = pipeline.graph
     assert isinstance(caught.value, PipefuncError)
+
+
+def test_nodes_by_name(pipeline):
+    z, ab, y = pipeline.functions
+    roots = {name: name for name in ("n", "s.k", "x")}
+    assert pipeline.node_mapping == {"z": z, ("a", "b"): ab, "a": ab, "b": ab, "y": y, **roots}
+    assert set(pipeline.node_mapping.values()) == set(pipeline.graph.nodes) - {BoundValue("w", "z")}
+
+
+def test_root_nodes(pipeline):
+    constant = pipeline.add(PipeFunc(lambda: 0, "constant"))
+    pipeline.add(PipeFunc(lambda res: 0, "r", resources={"cpus": 1}, resources_variable="res"))
+    expected = {"n", "s.k", "x", constant, BoundValue("w", "z"), ResourcesValue("res", "r")}
+    assert set(pipeline.root_nodes) == expected
+
+
+def test_all_root_args(pipeline):
+    assert pipeline.all_root_args == {"z": ("n", "s.k", "x"), ("a", "b"): ("n", "s.k", "x"), "y": ("n", "x")}
+
+
+def test_argument_combinations(pipeline):
+    assert pipeline.arg_combinations("y") == {("n", "x")}
+    assert pipeline.arg_combinations("z") == {("a", "b"), ("s.k", "y"), ("n", "s.k", "x")}
+    assert pipeline.all_arg_combinations == {
+        "y": {("n", "x")},
+        ("a", "b"): {("s.k", "y"), ("n", "s.k", "x")},
+        "z": pipeline.arg_combinations("z"),
+    }
+    with pytest.raises(UnknownNameError, match="'x'"):
+        pipeline.arg_combinations("x")
+
+
+def test_every_combination_is_enough_to_run(pipeline):
+    for names in pipeline.arg_combinations("z"):
+        # Of a function with several outputs all are named, whether they are needed or not.
+        assert pipeline.run("z", dict.fromkeys(names, 1), allow_unused=True) == 1
+
+
+def test_annotations():
+    def y(x: int, k: float, u) -> str:
+        return ""
+
+    def z(y: str, x: int, k: bytes):
+        return y
+
+    pipeline = Pipeline([PipeFunc(y, "y"), PipeFunc(z, "z", bound={"k": b""})])
+    assert pipeline.parameter_annotations == {"x": int, "k": float, "y": str}
+    assert pipeline.output_annotations == {"y": str, "z": NoAnnotation}
+
+
+def test_independent_axes():
+    pipeline = Pipeline(
+        [
+            PipeFunc(lambda x, v: x, "y", mapspec="x[i], v[j] -> y[i, j]"),
+            PipeFunc(lambda y: y, "row", mapspec="y[i, :] -> row[i]"),
+            PipeFunc(lambda row: row, "total"),
+        ]
+    )
+    assert pipeline.independent_axes_in_mapspecs("y") == {"i", "j"}
+    assert pipeline.independent_axes_in_mapspecs("row") == {"i"}
+    assert pipeline.independent_axes_in_mapspecs("total") == set()
+    with pytest.raises(UnknownNameError, match="'x'"):
+        pipeline.independent_axes_in_mapspecs("x")
+
+
+def test_generations_are_a_named_tuple(pipeline):
+    generations = pipeline.topological_generations
+    assert generations._fields == ("root_args", "function_lists")
+    root_args, function_lists = generations
+    assert [[f.output_name for f in functions] for functions in function_lists] == [
+        ["y"],
+        [("a", "b")],
+        ["z"],
+    ]
+    assert root_args == ["n", "s.k", "x"]

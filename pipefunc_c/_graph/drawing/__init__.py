@@ -1,0 +1,1 @@
+"""Drawing: a graph becomes a `Picture`, which one renderer or another puts on paper."""
