@@ -225,6 +225,28 @@ class StorageBase(ABC):
     def dump_in_subprocess(self) -> bool:
         """Tell whether another process may dump."""
 
+    def dump_at(self, indices: Sequence[int], values: Sequence[Any]) -> None:
+        """Store values at linear external indices: what a map computed in one go.
+
+        A storage that can write many values at once does so here; by default each is dumped.
+
+        Parameters
+        ----------
+        indices
+            Linear indices (C order over the external axes).
+        values
+            One value for each.
+        """
+        shape, strides = self.resolved_shape, self.strides
+        for index, value in zip(indices, values, strict=True):
+            self.dump(tuple(index // step % size for step, size in zip(strides, shape, strict=True)), value)
+
+    def clear(self) -> None:  # noqa: B027  what is below the run folder is gone already
+        """Forget all elements. A map that starts over calls it before it stores anything.
+
+        Only a storage that keeps its values outside of the run folder must do something.
+        """
+
     def persist(self) -> None:  # noqa: B027  most storages have nothing to do
         """Write what is only in memory below the folder; without a folder there is nothing to do."""
 

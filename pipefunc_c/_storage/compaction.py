@@ -27,10 +27,10 @@ from pipefunc_c._storage.records import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from pipefunc_c._kernels.column import Column
-    from pipefunc_c._storage.packing import TracebackText
+    from pipefunc_c._storage.packing import Packed, TracebackText
     from pipefunc_c._storage.pieces import Piece
 
 COMPACTED, PERSISTED = "compacted", "persisted"
@@ -218,12 +218,35 @@ def persist_column(
     >>> other.load(0)
     {'a': 1}
     """
+    packed = pack(column, 0, column.size, traceback_text=traceback_text)
+    replace_records(folder, PERSISTED, [packed], sync=sync)
+
+
+def replace_records(folder: str | Path, name: str, records: Iterable[Packed], *, sync: bool = False) -> None:
+    """Write records of the only stage, 0, of a folder, in place of what is there.
+
+    Parameters
+    ----------
+    folder
+        The folder.
+    name
+        Name of the writer.
+    records
+        Packed elements of the only output, one after the other.
+    sync
+        Whether to force the files to the disk.
+
+    Raises
+    ------
+    RunFolderWriteError
+        If the files cannot be written; what was there is untouched then, also if `records` raises.
+    """
     before = _files(folder)
     attempt = CommittedRun(folder).next_attempt if ledger_paths(folder) else 0
-    packed = pack(column, 0, column.size, traceback_text=traceback_text)
-    writer = LedgerWriter(folder, PERSISTED, 0.0 if sync else None, temporary=True)
+    writer = LedgerWriter(folder, name, 0.0 if sync else None, temporary=True)
     try:
-        writer.append(0, attempt, [packed])
+        for packed in records:
+            writer.append(0, attempt, [packed])
         fault_point("mid_persist")
         writer.publish()
     except BaseException:

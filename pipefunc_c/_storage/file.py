@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import warnings
 from pathlib import Path
@@ -9,12 +10,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from pipefunc_c._describe import short_repr
 from pipefunc_c._kernels.column import Column
 from pipefunc_c._storage.base import register_storage
 from pipefunc_c._storage.column_array import ColumnArray
 from pipefunc_c._storage.commits import CommittedRun, Committer
+from pipefunc_c._storage.file_data import write_data
 from pipefunc_c._storage.packing import moved, pack, unpack
-from pipefunc_c._storage.records import ledger_paths
+from pipefunc_c._storage.records import COMMITS, LEDGER
 from pipefunc_c.exceptions import InvalidTypeError
 
 if TYPE_CHECKING:
@@ -80,11 +83,52 @@ class FileArray(ColumnArray):
                 "filename_template is ignored: elements are not files here", UserWarning, stacklevel=2
             )
         super().__init__(folder, shape, internal_shape, shape_mask)
+        self._commits = os.path.join(folder, COMMITS)
         self._is_attached = False
         self._committer: Committer | None = None
         self._committer_owner = 0
         self._next_attempt = 0
         self._seen: tuple[tuple[str, int], ...] = ()
+
+    @classmethod
+    def from_data(cls, data: Any, folder: str | Path) -> FileArray:
+        """Write an array or a list to a folder, in one step: an input that is read where it is needed.
+
+        Parameters
+        ----------
+        data
+            A list, a range, or anything with a shape. A list has one dimension, whatever is in it.
+        folder
+            The folder; made if need be. Its absolute path is kept. Elements that are there are replaced.
+
+        Returns
+        -------
+        FileArray
+            Of the same shape: its elements are exactly those of ``data``. Its pickle names the folder only.
+
+        Raises
+        ------
+        InvalidTypeError
+            If ``data`` has no shape, or an element cannot be pickled; what is in the folder stays.
+        RunFolderWriteError
+            If the folder cannot be written.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> array = FileArray.from_data(np.arange(6).reshape(2, 3), tempfile.mkdtemp())
+        >>> array.shape, array[1, 2]
+        ((2, 3), np.int64(5))
+        """
+        if not isinstance(data, list | range) and not isinstance(getattr(data, "shape", None), tuple):
+            raise InvalidTypeError(
+                f"data is {short_repr(data)} of type {type(data).__qualname__}, which has no shape",
+                hint="give a list or an array; FileValue.from_data keeps any other value",
+            )
+        array = cls(Path(folder).absolute(), (len(data),) if isinstance(data, list | range) else data.shape)
+        assert array.folder is not None  # it was given
+        write_data(array.folder, data, array.resolved_shape)
+        return array
 
     @classmethod
     def of_column(
@@ -151,14 +195,16 @@ class FileArray(ColumnArray):
 
     def _signature(self) -> tuple[tuple[str, int], ...]:
         """Give the sizes of the ledgers: they tell whether something was committed."""
-        assert self.folder is not None  # __init__ sees to that
         found = []
-        for path in ledger_paths(self.folder):
-            try:
-                found.append((path.name, path.stat().st_size))
-            except OSError:  # removed since
-                continue
-        return tuple(found)
+        try:
+            with os.scandir(self._commits) as entries:
+                for entry in entries:
+                    if entry.name.endswith(LEDGER):
+                        with contextlib.suppress(OSError):  # removed since
+                            found.append((entry.name, entry.stat().st_size))
+        except OSError:  # there is none
+            return ()
+        return tuple(sorted(found))
 
     def refresh(self) -> None:
         """Take over what others committed since the last look. Everything that reads does this first."""
@@ -215,7 +261,7 @@ class FileArray(ColumnArray):
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out what the folder has; a copy opens it again."""
-        own = {} if self._is_attached else {"_column": None, "_seen": ()}
+        own = {} if self._is_attached else {"_column": None, "_seen": (), "_next_attempt": 0}
         return {**self.__dict__, "_committer": None, **own}
 
     # -- reading -------------------------------------------------------------------------------------
@@ -245,6 +291,11 @@ class FileArray(ColumnArray):
         """True where an element is missing; shape of the external axes."""
         self.refresh()
         return super().mask
+
+    def is_complete(self) -> bool:
+        """Tell whether no element is missing."""
+        self.refresh()
+        return super().is_complete()
 
     def mask_linear(self) -> list[bool]:
         """List for each linear external index whether the element is missing."""

@@ -5,7 +5,9 @@ from pipefunc_c._spec.mapspec import MapSpec
 from pipefunc_c._storage.base import StorageBase, register_storage, storage_registry
 from pipefunc_c._storage.file import FileArray
 from pipefunc_c._storage.memory import DictArray, MemoryArray, SharedArray, SharedMemoryDictArray
+from pipefunc_c._storage.zarr import ZarrFileArray, ZarrMemoryArray, ZarrSharedMemoryArray
 from pipefunc_c.map._load import load_all_outputs, load_outputs
+from pipefunc_c.map._load_labelled import load_dataframe, load_xarray_dataset
 from pipefunc_c.map._outputs import Result, ResultDict
 from pipefunc_c.map._run import run_map
 from pipefunc_c.map._run_info import RunInfo
@@ -22,8 +24,13 @@ __all__ = [
     "SharedArray",
     "SharedMemoryDictArray",
     "StorageBase",
+    "ZarrFileArray",
+    "ZarrMemoryArray",
+    "ZarrSharedMemoryArray",
     "load_all_outputs",
+    "load_dataframe",
     "load_outputs",
+    "load_xarray_dataset",
     "register_storage",
     "run_map",
     "storage_registry",

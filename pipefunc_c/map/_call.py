@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from pipefunc_c._function.resource_use import by_present_names
 from pipefunc_c._kernels.source import Source, constant, elements, slices
 from pipefunc_c._kernels.taskloop import FailedValue, InputIsError, TaskLoop
 from pipefunc_c.map._failures import PROPAGATED, TracebackTable, error_info
+from pipefunc_c.map._given import opened
+from pipefunc_c.map._stage_resources import ResourcesError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,6 +21,8 @@ if TYPE_CHECKING:
 
     from pipefunc_c._function.pipefunc import PipeFunc
     from pipefunc_c._kernels.column import Column
+    from pipefunc_c.map._cached_calls import CachedCalls
+    from pipefunc_c.resources import Resources
 
 
 @dataclass(frozen=True)
@@ -43,11 +49,12 @@ class Input:
 
     def source(self) -> Source:
         """Give the source of the kernel."""
+        value, shape = opened(self.value, self.shape)
         if self.axes is None:
-            return constant(self.value)
+            return constant(value)
         if None in self.axes:
-            return slices(self.value, self.axes, copied=self.copied)
-        return elements(self.value, self.axes, self.shape)
+            return slices(value, self.axes, copied=self.copied or value is not self.value)
+        return elements(value, self.axes, shape)
 
 
 @dataclass(frozen=True)
@@ -68,6 +75,8 @@ class Call:
         Whether arguments may be errors that only a look at them shows.
     keeps_going
         Whether errors are stored.
+    cached
+        Where calls are looked up first; None if they are not.
     """
 
     func: PipeFunc[..., Any]
@@ -76,6 +85,13 @@ class Call:
     is_mapped: bool
     checked: bool
     keeps_going: bool
+    cached: CachedCalls | None = None
+
+    def for_other_processes(self) -> Call:
+        """Give what goes to processes that are not forked from this one."""
+        if self.cached is None or self.cached.cache.shared:
+            return self
+        return replace(self, cached=None)
 
     def loop(  # noqa: PLR0913, PLR0917  the parts of a loop
         self,
@@ -88,7 +104,9 @@ class Call:
         """Make the loop over elements; the fast one where nothing but the function is to be called."""
         func = self.func
         invocation = Invocation(self)
-        is_general = self.checked or func.observed or func.output_picker is not None
+        is_general = (
+            self.checked or func.observed or func.output_picker is not None or self.cached is not None
+        )
         loop = TaskLoop(
             func.call_target,
             self.names,
@@ -131,14 +149,30 @@ class Invocation:
         if self._call.checked and any(error_info(value) is not None for value in kwargs.values()):
             raise InputIsError
         positional, keywords = func.split_arguments(kwargs)
-        result = func.call_target(*positional, **keywords)
-        if func.observed:
+        received: dict[str, Any] = {}
+        target = func.call_target
+        if func.evaluates_resources:
+            resources = self._resources(kwargs)
+            received, target = {str(func.resources_variable): resources}, func.target_with(resources)
+        compute = partial(target, *positional, **keywords)
+        cached = self._call.cached
+        result, is_new = (compute(), True) if cached is None else cached.call(kwargs, compute)
+        if is_new and func.observed:
             self.in_hook = True
-            func.observe(result, kwargs)
+            func.observe(result, {**kwargs, **received})
             self.in_hook = False
         if not self._picks:
             return [result]
         return [self._pick(result, name) for name in func.output_names]
+
+    def _resources(self, kwargs: dict[str, Any]) -> Resources | None:
+        func = self._call.func
+        try:
+            return func.evaluate_resources(by_present_names(func.binding, kwargs))
+        except Exception as error:
+            if not self._call.keeps_going:
+                raise
+            raise ResourcesError(error) from error
 
     def _pick(self, result: Any, name: str) -> Any:
         try:

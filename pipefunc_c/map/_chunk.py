@@ -10,7 +10,7 @@ import hashlib
 import pickle
 import time
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,10 +22,12 @@ from pipefunc_c._kernels.tags import ERROR
 from pipefunc_c._optional import require
 from pipefunc_c._storage.packing import pack, pack_to_bytes
 from pipefunc_c.map._failures import TracebackTable
+from pipefunc_c.map._given import elements_of, opened
 from pipefunc_c.map._layouts import fix_layouts
 from pipefunc_c.map._worker import Failure
 
 if TYPE_CHECKING:
+    from pipefunc_c._storage.base import StorageBase
     from pipefunc_c.map._call import Call
 
 FILE_BYTES = 1 << 20
@@ -43,10 +45,16 @@ class Static:
         How the function is called.
     constants
         Arguments that are the same for all elements, by native names.
+    storages
+        Inputs of which each process reads the elements itself; a chunk has their linear indices.
+    run
+        Tells apart runs whose files may differ.
     """
 
     call: Call
     constants: dict[str, Any]
+    storages: dict[str, StorageBase] = field(default_factory=dict)
+    run: bytes = b""
 
 
 @dataclass(frozen=True)
@@ -94,7 +102,7 @@ class Chunk:
     static
         What every element needs.
     inputs
-        By native name an array or a list with one entry per element.
+        By native name an array or a list with one entry per element; linear indices for a storage.
     size
         Number of elements.
     seconds
@@ -176,7 +184,9 @@ def run_chunk(chunk: Chunk) -> ChunkResult:
 
 def _source(static: Static, chunk: Chunk, name: str) -> Source:
     if name in static.constants:
-        return constant(static.constants[name])
+        return constant(opened(static.constants[name], None)[0])
+    if name in static.storages:
+        return elements(elements_of(static.storages[name], chunk.inputs[name]), (0,))
     return elements(chunk.inputs[name], (0,))
 
 

@@ -6,6 +6,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING
 
+from pipefunc_c.map._cancel import CancelToken
 from pipefunc_c.map._lease_run import LeaseRun
 from pipefunc_c.map._scheduler import FinishRun, FinishStage, GrantLease, PrepareStage
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 INLINE = "inline"
 
 
-def run_inline(plan: Plan, progress: Progress) -> None:
+def run_inline(plan: Plan, progress: Progress, token: CancelToken | None = None) -> None:
     """Run a plan in this thread.
 
     Parameters
@@ -26,16 +27,23 @@ def run_inline(plan: Plan, progress: Progress) -> None:
         What to run.
     progress
         Told of each lease that returns.
+    token
+        Stops the run from another thread.
 
     Raises
     ------
     Exception
         What the first failing element raised, with a note that names it, unless the run goes on after errors.
+    RunCancelledError
+        If it was told to stop.
     """
+    token = CancelToken() if token is None else token
     scheduler = plan.make_scheduler()
     actions: deque[Action] = deque([*scheduler.add_worker(INLINE), *scheduler.start()])
     failure: Exception | None = None
     while actions:
+        if failure is None:
+            token.check()
         action = actions.popleft()
         if isinstance(action, PrepareStage):
             requested = plan.stages[action.stage].prepare()
@@ -43,10 +51,11 @@ def run_inline(plan: Plan, progress: Progress) -> None:
             actions.extend(scheduler.stage_prepared(action.stage, requested))
         elif isinstance(action, GrantLease):
             lease, stage = action.lease, plan.stages[action.lease.stage]
+            progress.granted(lease.stage, scheduler.running(lease.stage))
             started = time.monotonic()
             lease_run = LeaseRun(stage, lease)
             try:
-                lease_run.run(started + action.seconds)
+                lease_run.run(started + action.seconds, token.flag)
             except Exception as error:
                 failure = error
                 if lease_run.is_to_blame:
@@ -56,7 +65,9 @@ def run_inline(plan: Plan, progress: Progress) -> None:
                 seconds = time.monotonic() - started
                 actions.extend(scheduler.lease_returned(INLINE, lease_run.reached, seconds))
             stage.failed += lease_run.failed
-            progress.update(lease.stage, scheduler.done(lease.stage), stage.failed)
+            progress.update(
+                lease.stage, scheduler.done(lease.stage), stage.failed, scheduler.running(lease.stage)
+            )
         elif isinstance(action, FinishStage):
             plan.stages[action.stage].finish()
         else:

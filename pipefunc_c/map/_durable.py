@@ -19,6 +19,7 @@ from pipefunc_c.map._failures import is_error
 from pipefunc_c.map._requested import Requested
 from pipefunc_c.map._run_folder import RunFolder, open_run_folder
 from pipefunc_c.map._run_info import RunInfo, describe_run
+from pipefunc_c.map._sinks import restore_columns
 
 if TYPE_CHECKING:
     import contextlib
@@ -29,6 +30,20 @@ if TYPE_CHECKING:
     from pipefunc_c.map._plan import Plan
     from pipefunc_c.map._scheduler import Lease
     from pipefunc_c.map._stage import Stage
+
+
+def describe_plan(plan: Plan) -> RunInfo:
+    """Describe a run that was planned; nothing is written."""
+    graph, options = plan.graph, plan.options
+    return describe_run(
+        graph.functions,
+        {name: plan.values[name] for name in plan.values if name in plan.given},
+        {name: value for name, value in graph.defaults.items() if name in plan.values},
+        plan.shapes,
+        internal_shapes={**plan.declared_shapes, **(options.internal_shapes or {})},
+        storage={name: plan.storage_ids[func] for func in graph.functions for name in func.output_names},
+        error_handling=options.error_handling,
+    )
 
 
 class DurableRun:
@@ -47,24 +62,14 @@ class DurableRun:
     """
 
     def __init__(self, plan: Plan, run_folder: str | Path, options: RunOptions) -> None:
-        graph = plan.graph
         self._plan = plan
         self._sync = options.sync
         self._persist_memory = options.persist_memory
         self._retry_errors = options.retry_errors
-        info = describe_run(
-            graph.functions,
-            {name: plan.values[name] for name in plan.values if name in plan.given},
-            {name: value for name, value in graph.defaults.items() if name in plan.values},
-            plan.shapes,
-            internal_shapes={**plan.declared_shapes, **(options.internal_shapes or {})},
-            storage={name: plan.storage_ids[func] for func in graph.functions for name in func.output_names},
-            error_handling=options.error_handling,
-        )
         self._folder: RunFolder = open_run_folder(
             run_folder,
-            info,
-            graph.functions,
+            describe_plan(plan),
+            plan.graph.functions,
             resume=options.resume,
             resume_validation=options.resume_validation,
             sync=options.sync is not None,
@@ -121,18 +126,31 @@ class DurableRun:
             stage.number = number
         return durable
 
+    @property
+    def info(self) -> RunInfo:
+        """The description of the run."""
+        return self._folder.info
+
     def inherited(self) -> contextlib.AbstractContextManager[Any]:
         """Give a context in which forked children hold the lock too: they commit."""
         return self._folder.lock.keep_in_child()
 
     # -- while it runs -------------------------------------------------------------------------------
 
+    @property
+    def is_resumed(self) -> bool:
+        """Tell whether the run goes on where an earlier one stopped."""
+        return self._earlier is not None
+
     def restore(self, stage: Stage) -> Requested:
         """Fill the columns of a stage with what an earlier run committed; give what is left to run."""
         requested = stage.requested
         if self._earlier is None:
             return requested
-        missing = ~self._earlier.restore(stage.number, stage.columns)
+        if stage.sinks:
+            missing = ~restore_columns(stage.sinks, stage.columns)
+        else:
+            missing = ~self._earlier.restore(stage.number, stage.columns)
         wanted = requested.mask()
         if self._retry_errors:
             missing |= _forget_errors(stage, wanted)
@@ -169,7 +187,9 @@ class DurableRun:
         """Write what was only in memory, join all commits into one pair of files, export single values."""
         if self._persist_memory:
             for stage in self._plan.stages:
-                if not self._plan.is_committed(stage):
+                for sink in stage.sinks:
+                    sink.storage.persist()
+                if not stage.sinks and not self._plan.is_committed(stage):
                     self._commit_all(stage)
         self._close_committer()
         if not RunInfo.path(self._folder.path).is_file():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import queue
 import shutil
@@ -20,7 +21,9 @@ from pipefunc_c._kernels.tags import BOOL, COMPLEX, FLOAT, INT
 from pipefunc_c._storage.object_chunks import dump
 from pipefunc_c._storage.packing import moved, unpack, unpack_bytes
 from pipefunc_c.exceptions import InvalidTypeError, OperationError
+from pipefunc_c.map._cancel import CancelToken, RunCancelledError
 from pipefunc_c.map._chunk import Chunk, ChunkResult, Static, StaticRef, run_pickled, slice_input
+from pipefunc_c.map._given import Deferred, is_by_reference, opened
 from pipefunc_c.map._lease_run import LeaseRun
 from pipefunc_c.map._scheduler import FinishStage, GrantLease, PrepareStage
 from pipefunc_c.parallel._environment import available_cores
@@ -76,7 +79,7 @@ class ExecutorDriver:
         self._scheduler = plan.make_scheduler()
         self._scheduler.round_trip = FIRST_ROUND_TRIP
         self._scheduler.prefetches = False  # a slot is no process: two leases of it may change places
-        self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        self._events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
         self._out: dict[Future[Any], None] = {}
         self._statics: dict[int, StaticRef] = {}
         self._folder: Path | None = None
@@ -84,8 +87,13 @@ class ExecutorDriver:
         self._stop_flag = bytearray(1)
         self._failure: BaseException | None = None
 
-    def run(self) -> None:
+    def run(self, token: CancelToken | None = None) -> None:
         """Run the plan.
+
+        Parameters
+        ----------
+        token
+            Stops the run from another thread.
 
         Raises
         ------
@@ -93,9 +101,13 @@ class ExecutorDriver:
             What the first failing element raised, with a note that names it.
         OperationError
             If an executor breaks.
+        RunCancelledError
+            If it was told to stop.
         """
+        token = CancelToken() if token is None else token
         try:
-            self._loop()
+            with token.waking(lambda: self._events.put(None)):
+                self._loop(token)
         finally:
             self._stop_flag[0] = 1
             for future in list(self._out):
@@ -105,15 +117,20 @@ class ExecutorDriver:
         if self._failure is not None:
             raise self._failure
 
-    def _loop(self) -> None:
+    def _loop(self, token: CancelToken) -> None:
         actions: deque[Action] = deque(self._scheduler.start())
         for pool, executor in enumerate(self._executors):
             for slot in range(slots(executor)):
                 actions.extend(self._scheduler.add_worker((pool, slot), pool))
         patience: float | None = None
         while True:
-            while actions:
+            while actions and not token.is_set:
                 actions.extend(self._act(actions.popleft()))
+            if token.is_set and self._failure is None:
+                self._stop_flag[0] = 1
+                self._failure = RunCancelledError()
+                self._scheduler.cancel()
+                actions.clear()
             if not self._out:
                 return
             if self._failure is not None:
@@ -126,7 +143,8 @@ class ExecutorDriver:
                 event = self._events.get(timeout=None if patience is None else 0.05)
             except queue.Empty:
                 continue
-            actions.extend(self._take(*event))
+            if event is not None:
+                actions.extend(self._take(*event))
 
     def _act(self, action: Action) -> list[Action]:
         if isinstance(action, PrepareStage):
@@ -137,6 +155,7 @@ class ExecutorDriver:
             pool = self._pool_of[action.stage]
             return self._scheduler.stage_prepared(action.stage, requested, pool=pool, chunk=chunk)
         if isinstance(action, GrantLease):
+            self._progress.granted(action.lease.stage, self._scheduler.running(action.lease.stage))
             self._submit(action)
         elif isinstance(action, FinishStage):
             self._plan.stages[action.stage].finish()
@@ -187,7 +206,7 @@ class ExecutorDriver:
         start, stop = self._first_run(stage, lease)
         positions = np.unravel_index(np.arange(start, stop), stage.shape) if stage.shape else ()
         inputs = {
-            name: slice_input(_sliceable(each), each.axes, positions)
+            name: _entries(each, each.axes, positions)
             for name, each in stage.inputs.items()
             if each.axes is not None
         }
@@ -212,11 +231,16 @@ class ExecutorDriver:
     def _static(self, stage: Stage) -> StaticRef:
         number = self._plan.stages.index(stage)
         if number not in self._statics:
-            constants = {name: each.value for name, each in stage.inputs.items() if each.axes is None}
+            inputs = stage.inputs
+            constants = {name: each.value for name, each in inputs.items() if each.axes is None}
+            storages = {name: each.value for name, each in inputs.items() if _is_sent_by_reference(each)}
+            read = bool(storages) or any(isinstance(each, Deferred) for each in constants.values())
+            run = os.urandom(8) if read else b""
             if self._folder is None and self._shares_files:
                 self._folder = Path(tempfile.mkdtemp(prefix="pipefunc_c-"))
             try:
-                self._statics[number] = StaticRef.of(Static(stage.call, constants), self._folder)
+                call = stage.call.for_other_processes()
+                self._statics[number] = StaticRef.of(Static(call, constants, storages, run), self._folder)
             except Exception as error:
                 raise InvalidTypeError(
                     f"{stage.func!r} or its constant arguments cannot be pickled: {message_of(error)}",
@@ -258,7 +282,8 @@ class ExecutorDriver:
                 if is_to_blame and isinstance(error, Exception):
                     stage.record(error, reached)
             actions = self._scheduler.lease_failed(worker, reached)
-        self._progress.update(lease.stage, self._scheduler.done(lease.stage), stage.failed)
+        done, running = self._scheduler.done(lease.stage), self._scheduler.running(lease.stage)
+        self._progress.update(lease.stage, done, stage.failed, running)
         return actions
 
     def _take_chunk(
@@ -280,13 +305,26 @@ class ExecutorDriver:
         return reached, result.seconds, error, failure is not None and failure.is_to_blame
 
 
+def _is_sent_by_reference(each: Input) -> bool:
+    return each.axes is not None and None not in each.axes and is_by_reference(each.value)
+
+
+def _entries(each: Input, axes: tuple[int | None, ...], positions: tuple[np.ndarray[Any, Any], ...]) -> Any:
+    """Give the entries of a mapped input, or their indices where a process reads them itself."""
+    if _is_sent_by_reference(each):
+        index = tuple(positions[axis] for axis in axes if axis is not None)
+        return np.ravel_multi_index(index, each.value.resolved_shape)
+    return slice_input(_sliceable(each), axes, positions)
+
+
 def _sliceable(each: Input) -> Any:
     """Give something that can be sliced by positions for what an argument is taken from."""
-    if each.shape is None:
-        return each.value
-    column: Column = each.value
+    value, shape = opened(each.value, each.shape)
+    if shape is None:
+        return value
+    column: Column = value
     typed = column.typed()
-    return (column.objects() if typed is None or not _keeps_types(column) else typed).reshape(each.shape)
+    return (column.objects() if typed is None or not _keeps_types(column) else typed).reshape(shape)
 
 
 def _keeps_types(column: Column) -> bool:

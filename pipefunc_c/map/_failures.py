@@ -12,6 +12,7 @@ import numpy as np
 
 from pipefunc_c._describe import message_of
 from pipefunc_c.exceptions import ErrorInfo, ErrorSnapshot, PropagatedErrorSnapshot
+from pipefunc_c.map._stage_resources import ResourcesError
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping
@@ -142,7 +143,8 @@ def snapshot(
     ErrorSnapshot or PropagatedErrorSnapshot
     """
     arguments = func.filled_in(kwargs)
-    if isinstance(stored, BaseException):
+    if isinstance(stored, BaseException) and not isinstance(stored, ResourcesError):
+        arguments = func.filled_in(func.received(kwargs))
         args = tuple(arguments.pop(name) for name in func.positional_only if name in arguments)
         last_line = "".join(traceback.format_exception_only(stored))
         return ErrorSnapshot(func.func, stored, args, arguments, traceback=traceback_text + last_line)
@@ -150,6 +152,8 @@ def snapshot(
     infos = {
         present[name]: info for name, value in arguments.items() if (info := error_info(value)) is not None
     }
+    if isinstance(stored, ResourcesError):
+        infos.update(stored.info(func, {present[name]: value for name, value in arguments.items()}))
     # An error that was lost since, in a damaged file, is missing now.
     full = any(info.type == "full" for info in infos.values()) or any(
         value is np.ma.masked for value in arguments.values()

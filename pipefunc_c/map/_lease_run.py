@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from typing import TYPE_CHECKING
 
 from pipefunc_c.map._failures import user_frames
@@ -11,6 +13,31 @@ if TYPE_CHECKING:
 
     from pipefunc_c.map._scheduler import Lease
     from pipefunc_c.map._stage import Stage
+
+
+class GivenUpError(BaseException):
+    """Raised in an element that nobody waits for any longer."""
+
+
+class Interruption:
+    """Let SIGTERM end the element that runs, so that those before it are kept; for the main thread.
+
+    Attributes
+    ----------
+    is_welcome : bool
+        Whether elements run now; else the signal does nothing.
+    """
+
+    def __init__(self) -> None:
+        self.is_welcome = False
+        signal.signal(signal.SIGTERM, self._handle)
+        # A process that an element forks dies of it like any other.
+        os.register_at_fork(after_in_child=lambda: signal.signal(signal.SIGTERM, signal.SIG_DFL))
+
+    def _handle(self, _number: int, _frame: object) -> None:
+        if self.is_welcome:
+            self.is_welcome = False
+            raise GivenUpError
 
 
 class LeaseRun:
@@ -40,7 +67,14 @@ class LeaseRun:
         self.failed = 0
         self.is_to_blame = False
 
-    def run(self, deadline: float, stop_flag: Buffer | None = None, *, keep: bool = True) -> int:
+    def run(
+        self,
+        deadline: float,
+        stop_flag: Buffer | None = None,
+        interruption: Interruption | None = None,
+        *,
+        keep: bool = True,
+    ) -> int:
         """Run until ``deadline`` (``time.monotonic()``, seconds); give the first index not done.
 
         What is done is kept, also when an element raises, unless the caller sees to that.
@@ -48,6 +82,8 @@ class LeaseRun:
         stage, lease = self._stage, self._lease
         loop, invocation = stage.loop()
         try:
+            if interruption is not None:
+                interruption.is_welcome = True
             self.reached = loop.run(lease.start, lease.stop, deadline=deadline, stop_flag=stop_flag)
         except BaseException as error:
             self.reached = loop.reached
@@ -55,6 +91,8 @@ class LeaseRun:
             error.__traceback__ = user_frames(error.__traceback__)
             raise
         finally:
+            if interruption is not None:
+                interruption.is_welcome = False
             self.failed = loop.failed
             if keep:
                 self.keep()

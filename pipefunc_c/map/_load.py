@@ -12,6 +12,7 @@ from pipefunc_c.map._run_info import RunInfo
 from pipefunc_c.map._run_stores import StoreOpener
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from pipefunc_c._storage.base import StorageBase
@@ -54,16 +55,9 @@ def load_outputs(*output_names: str, run_folder: str | Path) -> Any:
         ...
     pipefunc_c.map._run_info.RunFolderNotFoundError: there is no run in 'no/such/folder': ...
     """
-    info = RunInfo.load(run_folder)
-    for name in output_names:
-        if name not in info.all_output_names:
-            raise UnknownNameError(
-                f"the run in {str(run_folder)!r} has no output {name!r}; its outputs are "
-                f"{', '.join(sorted(info.all_output_names))}",
-                detail=name,
-            )
-    opener = StoreOpener(info)
-    values = [_value(opener, name) for name in output_names]
+    reader = OutputReader(run_folder)
+    reader.check_names(output_names)
+    values = [reader.read(name) for name in output_names]
     return values[0] if len(values) == 1 else values
 
 
@@ -94,13 +88,44 @@ def load_all_outputs(run_folder: str | Path) -> dict[str, Any]:
         ...
     pipefunc_c.map._run_info.RunFolderNotFoundError: there is no run in 'no/such/folder': ...
     """
-    opener = StoreOpener(RunInfo.load(run_folder))
-    return {name: _value(opener, name) for names in opener.info.stages for name in names}
+    reader = OutputReader(run_folder)
+    return {name: reader.read(name) for names in reader.info.stages for name in names}
 
 
-def _value(opener: StoreOpener, name: str) -> Any:
-    store = opener.store(name)
-    return _masked(store) if opener.is_mapped(name) else store.get_from_index(0)
+class OutputReader:
+    """Read outputs of a run one by one.
+
+    Parameters
+    ----------
+    run_folder
+        The folder of the run.
+
+    Raises
+    ------
+    RunFolderNotFoundError
+        If there is no run.
+    DamagedFileError
+        If run_info.json is damaged.
+    """
+
+    def __init__(self, run_folder: str | Path) -> None:
+        self.info = RunInfo.load(run_folder)
+        self._opener = StoreOpener(self.info)
+
+    def check_names(self, names: Iterable[str]) -> None:
+        """Refuse names that are no outputs: UnknownNameError."""
+        for name in names:
+            if name not in self.info.all_output_names:
+                raise UnknownNameError(
+                    f"the run in {str(self.info.folder)!r} has no output {name!r}; its outputs are "
+                    f"{', '.join(sorted(self.info.all_output_names))}",
+                    detail=name,
+                )
+
+    def read(self, name: str) -> Any:
+        """Give a mapped output as a masked array, another as its value."""
+        store = self._opener.store(name)
+        return _masked(store) if self._opener.is_mapped(name) else store.get_from_index(0)
 
 
 def _masked(store: StorageBase) -> np.ma.MaskedArray[Any, Any]:

@@ -9,11 +9,13 @@ import numpy as np
 
 from pipefunc_c._spec.shapes import MapShapes, array_shape, map_shapes
 from pipefunc_c._storage.base import StorageBase, storage_class
+from pipefunc_c._storage.column_array import ColumnArray
 from pipefunc_c._storage.memory import DictArray, MemoryArray, SharedArray
 from pipefunc_c.exceptions import InputError
 from pipefunc_c.map._failures import is_error
 from pipefunc_c.map._fixed import check_bounds, check_fixed_indices
 from pipefunc_c.map._scheduler import Scheduler
+from pipefunc_c.map._sinks import Sink
 from pipefunc_c.map._stage import Stage
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from pipefunc_c._graph.graph import FunctionGraph
     from pipefunc_c._spec.dimensions import Dimension, Shape
     from pipefunc_c._storage.home import SharedHome
+    from pipefunc_c.map._cached_calls import CachedCalls
     from pipefunc_c.map._durable import DurableRun
     from pipefunc_c.map._options import RunOptions
     from pipefunc_c.map._scheduler import Lease
@@ -50,12 +53,13 @@ class Plan:
 
     def __init__(self, graph: FunctionGraph, inputs: Mapping[str, Any], options: RunOptions) -> None:
         self.graph = graph
+        self.cached: Mapping[tuple[str, ...], CachedCalls] = {}  # of cached functions, by output names
         self.options = options
         self.error_handling = options.error_handling
         self.fixed_indices = options.fixed_indices
         self.given = frozenset(inputs)
         self.values = _complete_inputs(graph, inputs)
-        self.stores: dict[str, StorageBase] = {}
+        self.stores: dict[str, ColumnArray] = {}
         self.stages: list[Stage] = []
         self.shared: SharedHome | None = None  # memory of the columns, if worker processes are to see them
         self.durable: DurableRun | None = None  # if the run is kept on disk
@@ -84,7 +88,8 @@ class Plan:
         shapes: MapShapes,
         kind: type[StorageBase],
     ) -> None:
-        stores: list[StorageBase] = []
+        stores: list[ColumnArray] = []
+        sinks: list[Sink] = []
         for name in func.output_names:
             if func.requires_mapping:
                 shape, mask = shapes.shapes[name], shapes.masks[name]
@@ -94,11 +99,16 @@ class Plan:
                 )
                 # The sizes are set when the stage is prepared: some storages take their memory then.
                 folder = Path(self.options.run_folder, "outputs", name) if self.options.run_folder else None
-                stores.append(kind(folder, ("?",) * len(external), internal, mask))
+                working: type[ColumnArray] = MemoryArray
+                if issubclass(kind, ColumnArray):
+                    working = kind
+                else:
+                    sinks.append(Sink(kind, name, folder, mask))
+                stores.append(working(folder, ("?",) * len(external), internal, mask))
             else:
                 stores.append(MemoryArray(None, ()))
             self.stores[name] = stores[-1]
-        stage = Stage(func, self, stores)
+        stage = Stage(func, self, stores, sinks)
         self.stages.append(stage)
         self._stage_of.update(dict.fromkeys(func.output_names, stage))
 
@@ -158,13 +168,18 @@ class Plan:
         return not stage.is_mapped or not isinstance(stage.stores[0], in_memory)
 
     def keep(self, stage: Stage, lease: Lease, reached: int) -> None:
-        """Commit what a lease computed, and hand it to storages that are not columns themselves."""
+        """Commit what a lease computed, and hand it to storages that are no columns."""
         if self.durable is not None:
             self.durable.commit(stage, lease, reached)
         if self.shared is None:
-            stage.dump(lease.start, reached)
+            stage.fill_sinks(lease.start, reached)
 
     # -- outputs -------------------------------------------------------------------------------------
+
+    def kept(self, name: str) -> StorageBase:
+        """Give the storage of an output that the user chose."""
+        stage = self._stage_of[name]
+        return stage.sinks[stage.func.output_names.index(name)].storage if stage.sinks else self.stores[name]
 
     def stage_of(self, name: str) -> Stage:
         """Give the stage that computes an output."""

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 from pipefunc_c._describe import message_of
 from pipefunc_c._storage.home import SharedHome
 from pipefunc_c.exceptions import InvalidTypeError, WorkerDiedError
+from pipefunc_c.map._cached_calls import visible_elsewhere
+from pipefunc_c.map._cancel import CancelToken, RunCancelledError
 from pipefunc_c.map._layouts import decide_layouts
 from pipefunc_c.map._messages import END, Report, write_lease, write_stage
 from pipefunc_c.map._scheduler import FinishStage, GrantLease, PrepareStage
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
 
 # Assumed until the first lease has come back; more than 0 lets the scheduler hand out leases ahead.
 FIRST_ROUND_TRIP = 1e-4
-GRACE_SECONDS = 0.5
+GRACE_SECONDS, COMMIT_SECONDS = 0.5, 0.2
 POLL_SECONDS = 0.002
 
 
@@ -61,8 +63,13 @@ class PoolDriver:
         self._prepared: list[Stage] = []
         self._is_started = False
 
-    def run(self) -> None:
+    def run(self, token: CancelToken | None = None) -> None:
         """Run the plan.
+
+        Parameters
+        ----------
+        token
+            Stops the run from another thread.
 
         Raises
         ------
@@ -70,9 +77,13 @@ class PoolDriver:
             What the first failing element raised, with a note that names it; the origin is its ``__cause__``.
         WorkerDiedError
             If a worker process ended before its work was done.
+        RunCancelledError
+            If it was told to stop.
         """
+        token = CancelToken() if token is None else token
         try:
-            self._loop()
+            with token.waking(self._group.wake):
+                self._loop(token)
         except BaseException:
             self._let_finish()
             raise
@@ -81,20 +92,26 @@ class PoolDriver:
         if self._failure is not None:
             raise self._failure
 
-    def _loop(self) -> None:
+    def _loop(self, token: CancelToken) -> None:
         actions: deque[Action] = deque(self._scheduler.start())
         for worker in range(len(self._out)):
             actions.extend(self._scheduler.add_worker(worker))
         patience: float | None = None
         while True:
-            while actions:
+            while actions and not token.is_set:
                 actions.extend(self._act(actions.popleft()))
+            if token.is_set and self._failure is None:
+                self._control[STOP] = 1
+                self._failure = RunCancelledError()
+                self._scheduler.cancel()
+                actions.clear()
             if not any(self._out):
                 return
             if self._failure is not None:
                 # What still computes may finish its element and commit; it is not waited for longer.
                 patience = patience or time.monotonic() + GRACE_SECONDS
                 if time.monotonic() > patience:
+                    self._let_commit()
                     return
             for event in self._group.wait(None if patience is None else 0.05):
                 if isinstance(event, Death):
@@ -115,6 +132,7 @@ class PoolDriver:
             assert isinstance(action.worker, int)
             if not self._is_started:
                 self._start()
+            self._progress.granted(action.lease.stage, self._scheduler.running(action.lease.stage))
             out = self._out[action.worker]
             out.append((action.lease, 0.0 if out else time.monotonic()))
             self._group.send(action.worker, write_lease(action.lease, action.seconds))
@@ -125,6 +143,8 @@ class PoolDriver:
     def _start(self) -> None:
         """Start the workers, when there is something for them to do; tell them what is ready so far."""
         durable = self._plan.durable
+        for cached in self._plan.cached.values():
+            cached.cache.share()
         if not may_fork():
             self._group.boot = self._boot()
         with durable.inherited() if durable is not None else contextlib.nullcontext():
@@ -139,9 +159,10 @@ class PoolDriver:
         recipe = Recipe(
             plan.graph.functions,
             {name: plan.values[name] for name in plan.given},
-            replace(plan.options, executor=None),
+            replace(plan.options, executor=None, storage=self._storage_in_workers()),
             self._control_place,
             None if durable is None else durable.recipe(),
+            visible_elsewhere(plan.cached),
         )
         try:
             payload = write_recipe(recipe, self._home)
@@ -155,6 +176,14 @@ class PoolDriver:
         if durable is not None and durable.descriptor >= 0:
             descriptors.append(durable.descriptor)
         return Boot(("pipefunc_c.map._worker", "serve_recipe"), payload, descriptors)
+
+    def _storage_in_workers(self) -> dict[str | tuple[str, ...], str]:
+        """Tell workers what they must commit; more of storages they need not know: not even their classes."""
+        plan = self._plan
+        return {
+            stage.func.output_name: "file_array" if plan.is_committed(stage) else "array"
+            for stage in plan.stages
+        }
 
     def _tell_all(self, message: bytes) -> None:
         for worker in range(len(self._out)):
@@ -184,13 +213,14 @@ class PoolDriver:
                 added.append(bool(has_slab))
             if any(added):
                 self._tell_all(write_stage(stage.news(), self._home))
-        stage.dump(lease.start, report.reached)
+        stage.fill_sinks(lease.start, report.reached)
         if report.error:
             self._fail(lease, report)
             actions = self._scheduler.lease_failed(worker, report.reached)
         else:
             actions = self._scheduler.lease_returned(worker, report.reached, report.seconds)
-        self._progress.update(lease.stage, self._scheduler.done(lease.stage), stage.failed)
+        done, running = self._scheduler.done(lease.stage), self._scheduler.running(lease.stage)
+        self._progress.update(lease.stage, done, stage.failed, running)
         return actions
 
     def _fail(self, lease: Lease, report: Report) -> None:
@@ -217,13 +247,22 @@ class PoolDriver:
         )
 
     def _let_finish(self) -> None:
-        """Let workers finish the element they are at, and commit, but not for long.
-
-        They say so in shared memory: a message may have been cut in two by what interrupted this process.
-        """
+        """Let workers finish the element they are at, and commit, but not for long."""
         self._control[STOP] = 1
-        until = time.monotonic() + GRACE_SECONDS
-        while self._is_started and self._control[BUSY:].any() and time.monotonic() < until:
+        if self._is_started:
+            self._wait_until_idle(GRACE_SECONDS)
+            self._let_commit()
+
+    def _let_commit(self) -> None:
+        """Let workers that are still in an element give it up and commit those before it."""
+        if self._plan.durable is not None and self._control[BUSY:].any():
+            self._group.interrupt()
+            self._wait_until_idle(COMMIT_SECONDS)
+
+    def _wait_until_idle(self, seconds: float) -> None:
+        # Shared memory says so: a message may have been cut in two by what interrupted this process.
+        until = time.monotonic() + seconds
+        while self._control[BUSY:].any() and time.monotonic() < until:
             time.sleep(POLL_SECONDS)
 
     def _end(self) -> None:

@@ -1,57 +1,36 @@
-"""Progress of a map: counts per stage, and bars drawn from them.
+"""Progress of a map: counts per function, and the views that show them.
 
-The driver reports once per chunk, never per element, and drawing is limited both in rate and in cost, so a
-map with a million elements pays nothing for it. There is no thread: a process that draws can still fork.
+The driver reports once per chunk, never per element. Views are limited both in rate and in cost, so a map with
+a million elements pays nothing for them; whatever goes wrong in one of them, the run goes on. There is no
+thread unless the process has others anyway: one without can still fork.
 """
 
 from __future__ import annotations
 
 import contextlib
-import sys
+import threading
 import time
 import warnings
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pipefunc_c._describe import message_of
-from pipefunc_c._optional import require
-from pipefunc_c.exceptions import InvalidTypeError, InvalidValueError
+from pipefunc_c.map._status import Status
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
-KINDS = ("rich", "ipywidgets", "headless")
-
-MIN_SECONDS_BETWEEN_DRAWS = 0.1
-MAX_SHARE_OF_TIME = 0.02
-MAX_BARS = 30
-
-
-@dataclass
-class StageProgress:
-    """Count the elements of one stage.
-
-    Parameters
-    ----------
-    name
-        What is shown: the names of the outputs.
-    total
-        Number of requested elements; None while it is not known.
-    done
-        Number of elements that are over, failed ones among them.
-    failed
-        Number of elements that failed.
-
-    """
-
-    name: str
-    total: int | None
-    done: int = 0
-    failed: int = 0
+    from pipefunc_c.map._heartbeat import Heartbeat
 
 
 class Progress:
     """Show nothing and keep nothing: the progress of a map that was not asked to show any.
+
+    Attributes
+    ----------
+    is_drawing : bool
+        Whether something is drawn on the terminal that other output would tear.
+    tick_seconds : float or None
+        How often `tick` wants to be called while nothing else happens; None for never.
 
     Examples
     --------
@@ -61,22 +40,13 @@ class Progress:
 
     """
 
+    is_drawing = False
+    tick_seconds: float | None = None
+    heartbeat: Heartbeat | None = None
+    widget: Any = None
+
     def start(self) -> None:
         """Begin the run."""
-
-    def update(self, stage_index: int, done: int, failed: int) -> None:
-        """Take in how far a stage is, after a chunk.
-
-        Parameters
-        ----------
-        stage_index
-            Position of the stage.
-        done
-            How many of its elements are over by now, failed ones among them.
-        failed
-            How many of its elements have failed by now.
-
-        """
 
     def set_total(self, stage_index: int, total: int) -> None:
         """Take in how many elements a stage has.
@@ -90,261 +60,328 @@ class Progress:
 
         """
 
-    def finish(self, error: bool) -> None:
+    def granted(self, stage_index: int, running: int) -> None:
+        """Take in that a chunk was handed to a worker.
+
+        Parameters
+        ----------
+        stage_index
+            Position of the stage.
+        running
+            How many of its elements are with workers by now.
+
+        """
+
+    def update(self, stage_index: int, done: int, failed: int, running: int = 0) -> None:
+        """Take in how far a stage is, after a chunk.
+
+        Parameters
+        ----------
+        stage_index
+            Position of the stage.
+        done
+            How many of its elements are over by now, failed ones among them.
+        failed
+            How many of its elements have failed by now.
+        running
+            How many of its elements are with workers by now.
+
+        """
+
+    def tick(self) -> None:
+        """Let time pass for the views: nothing else happened."""
+
+    def finish(
+        self, error: bool, *, cancelled: bool = False, reason: BaseException | str | None = None
+    ) -> None:
         """End the run. May be called again, and without `start`.
 
         Parameters
         ----------
         error
             Whether the run ended before everything was done.
+        cancelled
+            Whether that was asked for.
+        reason
+            Why it ended.
 
         """
 
 
-class HeadlessProgress(Progress):
-    """Keep the counts, for programs that show them in their own way.
+class View:
+    """Show the progress of a map in some way.
+
+    Attributes
+    ----------
+    interval
+        Seconds between two drawings at least.
+    share
+        Part of the time that drawing may cost.
+    tick_seconds
+        How often to draw while nothing happens; None for never.
+
+    """
+
+    interval = 0.1
+    share = 0.02
+    tick_seconds: float | None = None
+
+    def open(self, progress: LiveProgress) -> None:
+        """Begin; the progress is the one to be shown."""
+
+    def draw(self, now: float) -> None:
+        """Show the counts; `now` is the time of the progress, in seconds."""
+
+    def close(self, now: float) -> None:
+        """Show the last counts and end."""
+
+    def abandon(self) -> None:
+        """Clean up after an exception in one of the others."""
+
+
+class CallbackView(View):
+    """Call a function of the user.
+
+    Parameters
+    ----------
+    callback
+        The function; it gets the progress.
+
+    """
+
+    def __init__(self, callback: Callable[[LiveProgress], object]) -> None:
+        self._callback = callback
+        self._progress: LiveProgress | None = None
+
+    def open(self, progress: LiveProgress) -> None:
+        """Keep the progress."""
+        self._progress = progress
+
+    def draw(self, now: float) -> None:
+        """Call the function."""
+        assert self._progress is not None
+        self._callback(self._progress)
+
+    close = draw
+
+
+class LiveProgress(Progress):
+    """Keep the counts of each function, and let views show them.
 
     Parameters
     ----------
     stages
-        Name and total of each stage.
+        Name and total of each stage; None for a total that is not known.
+    views
+        Who shows the counts.
+    clock
+        Gives the time in seconds.
+    background
+        Whether a thread may call the views while nothing happens, for the process has threads anyway.
+
+    Attributes
+    ----------
+    progress_dict : dict
+        A `Status` per name.
+    state : str
+        ``"pending"``, ``"running"``, ``"completed"``, ``"failed"`` or ``"cancelled"``.
+    reason : str
+        Why the run failed or was cancelled, as far as is known.
 
     Examples
     --------
-    >>> progress = HeadlessProgress([("y", 10)])
+    >>> progress = LiveProgress([("y", 10)])
+    >>> progress.start()
     >>> progress.update(0, 5, 1)
-    >>> progress.stages
-    [StageProgress(name='y', total=10, done=5, failed=1)]
+    >>> progress.progress_dict["y"].n_completed, progress.progress_dict["y"].n_failed
+    (4, 1)
+    >>> progress.state
+    'running'
 
     """
-
-    def __init__(self, stages: Sequence[tuple[str, int | None]]) -> None:
-        self.stages = [StageProgress(name, total) for name, total in stages]
-
-    def update(self, stage_index: int, done: int, failed: int) -> None:
-        """Keep how far a stage is."""
-        stage = self.stages[stage_index]
-        stage.done, stage.failed = done, failed
-
-    def set_total(self, stage_index: int, total: int) -> None:
-        """Keep how many elements a stage has."""
-        self.stages[stage_index].total = total
-
-
-@dataclass
-class _Bar:
-    """What is known of the bar of one stage; times in seconds of the display's clock."""
-
-    task: Any
-    began: float | None = None
-    ended: float | None = None
-    final: bool = False  # its last state is on the screen
-
-
-class RichProgress(HeadlessProgress):
-    """Draw a bar per stage with rich, from the moment the stage begins.
-
-    On a terminal the bars move; into a file or a pipe they are written once, at the end. They go to standard
-    error, so that what the program itself prints stays clean. An error while drawing ends the drawing, not
-    the run.
-
-    Parameters
-    ----------
-    stages
-        Name and total of each stage.
-    console
-        Where to draw, a `rich.console.Console`; by default standard error.
-    clock
-        Gives the time in seconds.
-
-    Raises
-    ------
-    MissingDependencyError
-        If rich is not installed.
-
-    """
-
-    # Two displays on one terminal would tear each other, for instance those of a map inside of a map.
-    _drawing: RichProgress | None = None
 
     def __init__(
         self,
         stages: Sequence[tuple[str, int | None]],
+        views: Sequence[View] = (),
         *,
-        console: Any = None,
         clock: Callable[[], float] = time.monotonic,
+        background: bool = False,
     ) -> None:
-        super().__init__(stages)
-        self._rich = require("rich.progress", package="rich")
-        self._console = console
-        self._clock = clock
-        self._display: Any = None
-        self._bars: list[_Bar] = []
+        self.statuses = [Status(total) for _, total in stages]
+        self.progress_dict = dict(zip([name for name, _ in stages], self.statuses, strict=True))
+        self.state = "pending"
+        self.reason = ""
+        self.clock = clock
+        self._background = background
+        self._views: list[View] = list(views)
+        self._next: dict[View, float] = {}
+        self._soonest = float("inf")
         self._last_event = 0.0
-        self._next_draw = 0.0
+        self._lock = threading.RLock()
+        self._ended = threading.Event()
+        self._ticker: threading.Thread | None = None
+
+    # -- views ---------------------------------------------------------------------------------------
+
+    def add_view(self, view: View) -> None:
+        """Show the counts in one more way, from now on."""
+        with self._lock:
+            self._views.append(view)
+            if self.state == "running":
+                self._open(view, self.clock())
+                self._start_ticker()
+
+    def on_update(self, callback: Callable[[LiveProgress], object]) -> None:
+        """Call a function with this progress after updates, ten times a second at most, and at the end.
+
+        Parameters
+        ----------
+        callback
+            The function. What it raises is turned into a warning, and it is not called again.
+
+        """
+        self.add_view(CallbackView(callback))
+
+    @property
+    def is_drawing(self) -> bool:  # type: ignore[override]
+        """Whether bars are on the terminal that other output would tear."""
+        return any(getattr(view, "is_on_terminal", False) for view in self._views)
+
+    @property
+    def tick_seconds(self) -> float | None:  # type: ignore[override]
+        """How often `tick` wants to be called by the driver; None where a thread does so, or nobody cares."""
+        return None if self._background else self._shortest_tick()
+
+    def _shortest_tick(self) -> float | None:
+        wanted = [view.tick_seconds for view in self._views if view.tick_seconds is not None]
+        return min(wanted, default=None)
+
+    def _open(self, view: View, now: float) -> None:
+        self._guarded(view, view.open, self)
+        if view in self._views:
+            self._next[view] = now
+            self._soonest = now
+
+    def _guarded(self, view: View, action: Callable[..., None], *args: Any) -> None:
+        """Do something with a view; one that fails is left out from then on."""
+        try:
+            action(*args)
+        except Exception as error:  # whatever goes wrong in a view, the run goes on
+            self._views.remove(view)
+            self._next.pop(view, None)
+            with contextlib.suppress(Exception):
+                view.abandon()
+            what = f"{type(error).__qualname__}: {message_of(error)}"
+            with contextlib.suppress(Warning):  # where warnings are errors
+                warnings.warn(
+                    f"the progress display failed and is off: {what}", RuntimeWarning, stacklevel=4
+                )
+
+    def _draw(self, now: float, *, forced: bool = False) -> None:
+        """Let the views show the counts that are due; skipped if another thread is at it."""
+        if not self._lock.acquire(blocking=forced):
+            return
+        try:
+            for view in list(self._views):
+                if forced or now >= self._next.get(view, 0.0):
+                    began = self.clock()
+                    self._guarded(view, view.draw, now)
+                    ended = self.clock()
+                    self._next[view] = ended + max(view.interval, (ended - began) / view.share)
+            self._soonest = min((self._next.get(view, 0.0) for view in self._views), default=float("inf"))
+        finally:
+            self._lock.release()
+
+    def update_progress(self, *, force: bool = False) -> None:
+        """Let the views show the counts.
+
+        Parameters
+        ----------
+        force
+            Whether to do so although they did a moment ago.
+
+        """
+        now = self.clock()
+        if self.state == "running" and (force or now >= self._soonest):
+            self._draw(now, forced=force)
+
+    # -- events --------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Begin the run and put the display up, unless another one is up."""
-        if RichProgress._drawing is None and self._display is None:
-            RichProgress._drawing = self
-            with self._harmless():
-                self._open()
+        """Begin the run, and open the views."""
+        with self._lock:
+            if self.state != "pending":
+                return
+            self.state = "running"
+            self._last_event = now = self.clock()
+            for view in list(self._views):
+                self._open(view, now)
+            self._start_ticker()
 
-    def update(self, stage_index: int, done: int, failed: int) -> None:
-        """Keep how far a stage is, and draw it if it is time."""
-        super().update(stage_index, done, failed)
-        if self._display is None:
-            return
-        now = self._clock()
-        bar, stage = self._bars[stage_index], self.stages[stage_index]
-        if bar.began is None:
-            with self._harmless():
-                self._begin(stage_index)
-        if bar.ended is None and stage.total is not None and stage.done >= stage.total:
-            bar.ended = now
-        self._last_event = now
-        if self._display is not None and now >= self._next_draw:
-            with self._harmless():
+    def _start_ticker(self) -> None:
+        if self._background and self._ticker is None and self._shortest_tick() is not None:
+            self._ticker = threading.Thread(target=self._tick_on, name="pipefunc_c-progress", daemon=True)
+            self._ticker.start()
+
+    def _tick_on(self) -> None:
+        while not self._ended.wait(self._shortest_tick()):
+            self.tick()
+
+    def set_total(self, stage_index: int, total: int) -> None:
+        """Keep how many elements a stage has."""
+        self.statuses[stage_index].n_total = total
+        if not total:
+            self.statuses[stage_index].start_time = self.statuses[stage_index].end_time = self.clock()
+
+    def granted(self, stage_index: int, running: int) -> None:
+        """Keep how many elements are with workers."""
+        status = self.statuses[stage_index]
+        status.n_in_progress = running
+        if status.start_time is None:
+            now = self.clock()
+            status.start_time = self._last_event = now
+            if now >= self._soonest:
                 self._draw(now)
 
-    def finish(self, error: bool) -> None:
-        """End the run and leave the last state of the bars on the screen."""
-        if self._display is None:
-            return
-        with self._harmless():
-            self._write_bars(self._clock(), stopped=error)
-        self._close()
+    def update(self, stage_index: int, done: int, failed: int, running: int = 0) -> None:
+        """Keep how far a stage is, and show it if it is time."""
+        now = self.clock()
+        status = self.statuses[stage_index]
+        status.n_completed, status.n_failed, status.n_in_progress = done - failed, failed, running
+        if status.start_time is None:
+            # Its first chunk is over by now; that began, at the earliest, when the one before it was over.
+            status.start_time = self._last_event or now
+        if status.end_time is None and status.complete:
+            status.end_time = now
+        self._last_event = now
+        if now >= self._soonest:
+            self._draw(now)
 
-    @contextlib.contextmanager
-    def _harmless(self) -> Iterator[None]:
-        try:
-            yield
-        except Exception as error:  # whatever goes wrong in a display, the run goes on
-            self._close()
-            text = f"the progress display failed and is off: {type(error).__qualname__}: {message_of(error)}"
-            with contextlib.suppress(Warning):  # where warnings are errors
-                warnings.warn(text, RuntimeWarning, stacklevel=4)
+    def tick(self) -> None:
+        """Show the time that passed."""
+        self.update_progress()
 
-    def _open(self) -> None:
-        rich = self._rich
-        display = rich.Progress(
-            rich.TextColumn("{task.description}", markup=False),
-            rich.BarColumn(),
-            rich.MofNCompleteColumn(),
-            rich.TextColumn("{task.fields[rate]}", markup=False),
-            rich.TimeElapsedColumn(),
-            rich.TimeRemainingColumn(),
-            rich.TextColumn("{task.fields[status]}", style="red", markup=False),
-            console=self._console or require("rich.console", package="rich").Console(stderr=True),
-            auto_refresh=False,
-            get_time=self._clock,
-            # Prints are drawn above the bars; those that go elsewhere must go on doing so.
-            redirect_stdout=_is_terminal(sys.stdout),
-            redirect_stderr=_is_terminal(sys.stderr),
-        )
-        for stage in self.stages:
-            options = {"start": False, "visible": False, "rate": "", "status": ""}
-            self._bars.append(_Bar(display.add_task(stage.name, total=stage.total, **options)))
-        self._display = display
-        display.start()
-        self._last_event = self._clock()
-
-    def _begin(self, stage_index: int) -> None:
-        bar = self._bars[stage_index]
-        # Its first chunk is over by now; that began, at the earliest, when the one before it was over.
-        bar.began = self._last_event
-        self._display.start_task(bar.task)
-        tasks = self._display.tasks
-        tasks[stage_index].start_time = bar.began
-        visible = [task for task in tasks if task.visible]
-        if len(visible) >= MAX_BARS:  # a terminal would show the upper ones only
-            hidden = next((task for task in visible if task.finished), visible[0])
-            self._display.update(hidden.id, visible=False)
-        self._display.update(bar.task, visible=True)
-
-    def _draw(self, now: float) -> None:
-        self._write_bars(now)
-        self._display.refresh()
-        cost = self._clock() - now
-        self._next_draw = now + max(MIN_SECONDS_BETWEEN_DRAWS, cost / MAX_SHARE_OF_TIME)
-
-    def _write_bars(self, now: float, *, stopped: bool = False) -> None:
-        for stage, bar in zip(self.stages, self._bars, strict=True):
-            if bar.began is None or bar.final:
-                continue
-            bar.final = bar.ended is not None
-            words = [f"{stage.failed} failed"] if stage.failed else []
-            words += ["stopped"] if stopped and (stage.total is None or stage.done < stage.total) else []
-            rate = _rate_text(stage.done, (bar.ended or now) - bar.began)
-            self._display.update(
-                bar.task, completed=stage.done, total=stage.total, rate=rate, status=", ".join(words)
-            )
-
-    def _close(self) -> None:
-        display, self._display = self._display, None
-        if RichProgress._drawing is self:
-            RichProgress._drawing = None
-        if display is not None:
-            with contextlib.suppress(Exception):  # it may be what failed
-                display.stop()
-
-
-def _is_terminal(stream: Any) -> bool:
-    return stream is not None and bool(stream.isatty())
-
-
-def _rate_text(count: int, seconds: float) -> str:
-    if seconds <= 0 or count <= 1:  # the rate of a single call says nothing
-        return ""
-    rate = count / seconds
-    for size, unit in ((1e6, "M"), (1e3, "k")):
-        if rate >= size:
-            return f"{rate / size:.1f}{unit}/s"
-    return f"{rate:.1f}/s"
-
-
-def make_progress(show: bool | str | None, stages: Sequence[tuple[str, int | None]]) -> Progress:
-    """Make the progress that a map was asked to show.
-
-    Parameters
-    ----------
-    show
-        True or ``"rich"`` for bars, which ``"ipywidgets"`` gives too at present; ``"headless"`` for counts
-        only; False or None for nothing.
-    stages
-        Name and number of requested elements of each stage; None where it is not known yet.
-
-    Returns
-    -------
-    Progress
-        What the driver reports to.
-
-    Raises
-    ------
-    InvalidValueError
-        If `show` is another str.
-    InvalidTypeError
-        If `show` is neither bool, str nor None.
-    MissingDependencyError
-        If bars are asked for and rich is not installed.
-
-    Examples
-    --------
-    >>> make_progress("headless", [("y", 10)]).stages
-    [StageProgress(name='y', total=10, done=0, failed=0)]
-    >>> make_progress("loud", [])
-    Traceback (most recent call last):
-        ...
-    pipefunc_c.exceptions.InvalidValueError: show_progress is 'loud'; allowed are True, False, None, ...
-
-    """
-    if show is None or show is False:
-        return Progress()
-    allowed = f"allowed are True, False, None, {', '.join(map(repr, KINDS))}"
-    if show is not True and not isinstance(show, str):
-        raise InvalidTypeError(f"show_progress is {show!r}; {allowed}", detail=show)
-    if show is not True and show not in KINDS:
-        raise InvalidValueError(f"show_progress is {show!r}; {allowed}", detail=show)
-    if show == "headless":
-        return HeadlessProgress(stages)
-    return RichProgress(stages)
+    def finish(
+        self, error: bool, *, cancelled: bool = False, reason: BaseException | str | None = None
+    ) -> None:
+        """End the run and let the views show its last state."""
+        self._ended.set()
+        if self._ticker is not None and self._ticker is not threading.current_thread():
+            self._ticker.join()
+        with self._lock:
+            if self.state not in ("pending", "running"):
+                return
+            was_running = self.state == "running"
+            self.state = "cancelled" if cancelled else "failed" if error else "completed"
+            if isinstance(reason, BaseException):
+                reason = f"{type(reason).__qualname__}: {message_of(reason)}"
+            self.reason = reason or ""
+            now = self.clock()
+            for status in self.statuses:
+                status.n_in_progress = 0
+                if status.start_time is not None and status.end_time is None:
+                    status.end_time = now
+            self._soonest = float("inf")
+            for view in list(self._views) if was_running else ():
+                self._guarded(view, view.close, now)

@@ -136,6 +136,8 @@ class StageNews:
         The requested elements; None for all.
     failed
         For each of these outputs, the number of elements that are errors.
+    resources
+        What was worked out for the function once, pickled; empty if nothing was.
     """
 
     stage: int
@@ -145,6 +147,7 @@ class StageNews:
     objects: dict[str, list[tuple[int, int, int, int, int]]]
     runs: npt.NDArray[np.int64] | None
     failed: dict[str, int]
+    resources: bytes
 
 
 class RegionExtent:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pipefunc_c._faults import fault_point
 from pipefunc_c._storage.run_lock import LOCK_NAME, RunLock, is_ours
 from pipefunc_c.exceptions import InvalidValueError, OperationError
+from pipefunc_c.map._polars import parquet_of
 from pipefunc_c.map._resume import check_resume, file_contents
 from pipefunc_c.map._run_files import prepared, write_json, write_prepared
 from pipefunc_c.map._run_info import RUN_INFO, RunInfo, own_version, read_run_info
@@ -58,10 +59,14 @@ class RunFolder:
             self.info.dump(sync=self._sync)
 
     def export(self, values: Mapping[str, Any]) -> None:
-        """Write outputs of single calls to where users look for them: outputs/<name>.cloudpickle."""
+        """Write outputs of single calls to where users look for them: outputs/<name>.cloudpickle.
+
+        Frames of polars are written in the parquet format, which other programs can read.
+        """
         for name, value in values.items():
             path = self.path / "outputs" / f"{name}.cloudpickle"
-            write_prepared(path, prepared(value, f"the output {name!r}"), sync=self._sync)
+            content = parquet_of(value) or prepared(value, f"the output {name!r}")
+            write_prepared(path, content, sync=self._sync)
 
     def close(self) -> None:
         """Give the folder free; a second time does nothing."""

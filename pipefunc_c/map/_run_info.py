@@ -25,7 +25,7 @@ from pipefunc_c.map._run_files import (
 from pipefunc_c.map._run_stores import open_stores
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from pipefunc_c._function.pipefunc import PipeFunc
     from pipefunc_c._spec.dimensions import Shape
@@ -179,6 +179,61 @@ class RunInfo:
             )
         return _from_json(data, folder)
 
+    @classmethod
+    def create(  # noqa: PLR0913  these are the options that users know
+        cls,
+        run_folder: str | Path | None,
+        pipeline: Any,
+        inputs: Mapping[str, Any],
+        internal_shapes: Mapping[str, Any] | None = None,
+        *,
+        executor: Any = None,
+        storage: str | Mapping[str, str] | None = None,
+        error_handling: Literal["raise", "continue"] = "raise",
+        cleanup: bool | None = None,
+        resume: bool = False,
+        resume_validation: Literal["auto", "strict", "skip"] = "auto",
+    ) -> RunInfo:
+        """Describe a run that is to come, and make its folder ready; nothing is computed.
+
+        Parameters
+        ----------
+        run_folder
+            The folder; None to write nothing.
+        pipeline
+            The pipeline.
+        inputs, internal_shapes, executor, storage, error_handling, cleanup, resume, resume_validation
+            As for `pipefunc_c.map.run_map`.
+
+        Returns
+        -------
+        RunInfo
+            What `load` gives afterwards.
+
+        Raises
+        ------
+        PipefuncError
+            As `pipefunc_c.map.run_map`, as far as that is known before a run.
+
+        Examples
+        --------
+        >>> from pipefunc_c import PipeFunc, Pipeline
+        >>> from pipefunc_c.map import RunInfo
+        >>> pipeline = Pipeline([PipeFunc(lambda x: 2 * x, "y", mapspec="x[i] -> y[i]")])
+        >>> RunInfo.create(None, pipeline, {"x": [1, 2, 3]}).shapes["y"]
+        (3,)
+        """
+        options = {
+            "executor": executor,
+            "storage": storage,
+            "error_handling": error_handling,
+            "cleanup": cleanup,
+            "resume": resume,
+            "resume_validation": resume_validation,
+        }
+        info: RunInfo = _creator[0](run_folder, pipeline, inputs, internal_shapes, options)
+        return info
+
     # -- parts ---------------------------------------------------------------------------------------
 
     @property
@@ -253,6 +308,15 @@ class RunInfo:
             store[name].internal_shape = tuple(size for size, external in pairs if not external)
         if self.with_resolved(resolved_shapes):
             self.dump()
+
+
+# A run is planned by modules that describe runs by this one.
+_creator: list[Callable[..., RunInfo]] = []
+
+
+def register_creator(create: Callable[..., RunInfo]) -> None:
+    """Say what `RunInfo.create` calls."""
+    _creator[:] = [create]
 
 
 def input_file(name: str) -> str:

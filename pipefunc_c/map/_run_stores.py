@@ -18,6 +18,7 @@ from pipefunc_c._storage.memory import MemoryArray
 from pipefunc_c._storage.object_chunks import KeptError
 from pipefunc_c.exceptions import ErrorSnapshot, OperationError, PropagatedErrorSnapshot
 from pipefunc_c.map._failures import snapshot
+from pipefunc_c.map._given import given_value
 from pipefunc_c.map._run_files import read_value
 from pipefunc_c.map._values import whole_array
 
@@ -112,28 +113,26 @@ class StoreOpener:
     def _open(self, number: int, names: Sequence[str]) -> None:
         external = self._shapes(names[0])[0]
         kinds = [self.info.storage_class(name) if self.is_mapped(name) else MemoryArray for name in names]
-        if self.info.run_folder is None or "?" in external:
+        foreign = not all(issubclass(kind, ColumnArray) for kind in kinds)
+        if self.info.run_folder is None or "?" in external or foreign:
             for name, kind in zip(names, kinds, strict=True):
                 folder = None if self.info.run_folder is None else self._own_folder(name)
                 self._stores[name] = kind(folder, *self._shapes(name))
             return
         columns = [Column(math.prod(int(size) for size in external)) for _ in names]
         self._run.restore(number, columns)
-        for name, kind, column in zip(names, kinds, columns, strict=True):
-            self._stores[name] = self._opened(name, kind, column)
-            store = self._stores[name]
-            if isinstance(store, ColumnArray):
-                store.column.read_error = partial(self._read_error, name)
+        for name, column in zip(names, columns, strict=True):
+            store = self._stores[name] = self._opened(name, column)
+            store.column.read_error = partial(self._read_error, name)
 
     def _own_folder(self, name: str) -> Any:
         return self.info.folder / "outputs" / name
 
-    def _opened(self, name: str, kind: type[StorageBase], column: Column) -> StorageBase:
+    def _opened(self, name: str, column: Column) -> FileArray:
         own = self._own_folder(name)
         is_committed = not np.all(column.tags == MISSING)
-        if not is_committed and own.is_dir():  # persisted on its own, or not a storage of ours
-            foreign = not issubclass(kind, ColumnArray)
-            return (kind if foreign else FileArray)(own, *self._shapes(name))
+        if not is_committed and own.is_dir():  # persisted on its own
+            return FileArray(own, *self._shapes(name))
         return FileArray.of_column(column, self.info.folder, *self._shapes(name))
 
     # -- errors --------------------------------------------------------------------------------------
@@ -197,7 +196,7 @@ class StoreOpener:
         else:
             value = self.info.inputs[name] if name in self.info.inputs else self.info.defaults[name]
         if key is None:
-            return value
+            return given_value(value, func, name)
         return value[key[0] if len(key) == 1 else key]
 
 

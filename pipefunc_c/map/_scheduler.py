@@ -241,6 +241,11 @@ class Scheduler:
         state = self._stages[stage]
         return 0 if state.requested is None else len(state.requested) - state.left
 
+    def running(self, stage: int) -> int:
+        """Count the requested elements of a stage that were handed out and are not known to be done."""
+        state = self._stages[stage]
+        return state.left - state.unleased
+
     @property
     def target(self) -> float:
         """Seconds that a lease should take."""

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import math
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pipefunc_c._function.failure import record_failure
-from pipefunc_c._kernels.column import Column
 from pipefunc_c._kernels.source import Source
 from pipefunc_c._kernels.tags import ARRAY, ERROR, MISSING
 from pipefunc_c._kernels.taskloop import TaskLoop
-from pipefunc_c._storage.column_array import ColumnArray
 from pipefunc_c._storage.object_chunks import KeptError
 from pipefunc_c.map._call import Call, Input, Invocation
 from pipefunc_c.map._failures import TracebackTable, snapshot
 from pipefunc_c.map._fixed import requested_elements
+from pipefunc_c.map._given import mapped_given, whole_given
 from pipefunc_c.map._layouts import fix_layouts
 from pipefunc_c.map._regions import (
     AttachedColumn,
@@ -27,6 +27,7 @@ from pipefunc_c.map._regions import (
     publish_objects,
 )
 from pipefunc_c.map._requested import Requested
+from pipefunc_c.map._stage_resources import StageResources
 from pipefunc_c.map._values import element_array, sliced_array, whole_array
 
 if TYPE_CHECKING:
@@ -35,11 +36,14 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from pipefunc_c._function.pipefunc import PipeFunc
+    from pipefunc_c._kernels.column import Column
     from pipefunc_c._kernels.source import Source
     from pipefunc_c._kernels.taskloop import TaskLoop
-    from pipefunc_c._storage.base import Size, StorageBase
+    from pipefunc_c._storage.base import Size
+    from pipefunc_c._storage.column_array import ColumnArray
     from pipefunc_c._storage.commits import Committer
     from pipefunc_c.map._plan import Plan
+    from pipefunc_c.map._sinks import Sink
 
 
 class Stage:
@@ -53,12 +57,17 @@ class Stage:
         The run that it belongs to: inputs and the stores of all outputs.
     stores
         One storage per output, in order.
+    sinks
+        Where the user chose a storage that is no column: one per output, else none.
     """
 
-    def __init__(self, func: PipeFunc[..., Any], plan: Plan, stores: Sequence[StorageBase]) -> None:
+    def __init__(
+        self, func: PipeFunc[..., Any], plan: Plan, stores: Sequence[ColumnArray], sinks: Sequence[Sink] = ()
+    ) -> None:
         self.func = func
         self.plan = plan
         self.stores = tuple(stores)
+        self.sinks = tuple(sinks)
         self.is_mapped = func.mapspec is not None and bool(func.mapspec.inputs)
         self.shape: tuple[int, ...] = ()
         self.columns: tuple[Column, ...] = ()
@@ -67,6 +76,8 @@ class Stage:
         self.tracebacks = TracebackTable()
         self.failed = 0
         self.layout_is_open = False
+        self._keeps_going = plan.error_handling == "continue"
+        self._resources = StageResources(func)
         self._inputs: dict[str, Input] | None = None
         self._sources: list[Source] | None = None
         self._owned: list[OwnedColumn] = []
@@ -82,20 +93,38 @@ class Stage:
         self._use_columns([self._make_column(store) for store in self.stores])
         mapspec = self.func.mapspec if self.is_mapped else None
         self.requested = requested_elements(mapspec, self.shape, self.plan.fixed_indices)
-        if self.plan.durable is not None:
-            self.requested = self.plan.durable.restore(self)
-            self.plan.durable.record_shapes(self)
+        durable = self.plan.durable
+        for sink, store in zip(self.sinks, self.stores, strict=False):
+            is_new = durable is None or not durable.is_resumed
+            sink.prepare(self.shape, store.internal_shape, empty=is_new)
+        if durable is not None:
+            self.requested = durable.restore(self)
+            durable.record_shapes(self)
         self.layout_is_open = self.is_mapped and all(column.layout is None for column in self.columns)
+        if self._resources.are_due and len(self.requested):
+            self._resources.evaluate(self._whole_inputs(), keeps_going=self._keeps_going)
         return self.requested
 
-    def _make_column(self, store: StorageBase) -> Column:
+    def _whole_inputs(self) -> dict[str, Any]:
+        """Give what each parameter is taken from, by present names: inputs as given, storages of outputs."""
+        func, plan = self.func, self.plan
+        values: dict[str, Any] = {}
+        for name in func.parameters:
+            if name in func.bound:
+                continue
+            if name in plan.values:
+                values[name] = plan.values[name]
+            elif name in plan.stores:
+                values[name] = plan.single_value(name) if plan.is_single(name) else plan.stores[name]
+        return values
+
+    def _make_column(self, store: ColumnArray) -> Column:
         shared = self.plan.shared
         if shared is None:
-            return store.column if isinstance(store, ColumnArray) else Column(store.size)
+            return store.column
         owned = OwnedColumn(shared, store.size)
         self._owned.append(owned)
-        if isinstance(store, ColumnArray):
-            store.attach(owned.column)
+        store.attach(owned.column)
         column: Column = owned.column
         return column
 
@@ -119,6 +148,7 @@ class Stage:
             {name: stages[name].published(name) for name in names if stages[name] is not self},
             self.requested.runs,
             {name: stages[name].failed for name in names},
+            self._resources.dump(),
         )
 
     def regions(self, name: str) -> ColumnRegions:
@@ -143,6 +173,7 @@ class Stage:
             store.shape, store.internal_shape = shape, internal_shape
             stage.failed = news.failed[name]
             stage._attach(name, news.columns[name], news.objects.get(name, []))
+        self._resources.adopt(news.resources)
         if self._inputs is None:
             self.shape = news.shape
             self.requested = Requested(self.stores[0].size, news.runs)
@@ -154,8 +185,7 @@ class Stage:
         attached = self._attached.get(name)
         if attached is None:
             attached = self._attached[name] = AttachedColumn(shared, regions)
-            if isinstance(store, ColumnArray):
-                store.attach(attached.column)
+            store.attach(attached.column)
         else:
             attached.update(regions)
         if chunks and name not in self._published:
@@ -203,7 +233,7 @@ class Stage:
             elif name in func.own_defaults and name not in plan.given and name not in plan.stores:
                 continue
             elif name in plan.values:
-                inputs[native] = Input(plan.values[name])
+                inputs[native] = Input(whole_given(plan.values[name], func, name))
             elif name in plan.stores:
                 inputs[native] = Input(whole_array(plan.stores[name], func, name))
         return inputs
@@ -211,31 +241,31 @@ class Stage:
     def _mapped_input(self, name: str, axes: tuple[int | None, ...]) -> Input:
         plan = self.plan
         if name in plan.values:
-            return Input(plan.values[name], axes)
+            return Input(mapped_given(plan.values[name], axes, self.func, name), axes)
         if plan.is_single(name):
             return Input(plan.single_value(name), axes)
         store = plan.stores[name]
         if None in axes:
             array, writable = sliced_array(store, self.func, name)
             return Input(array, axes, copied=writable)
-        if isinstance(store, ColumnArray) and not store.internal_shape:
+        if not store.internal_shape:
             return Input(store.column, axes, store.resolved_shape)
         return Input(element_array(store), axes)
 
-    @property
+    @cached_property
     def call(self) -> Call:
         """How the function is called."""
-        func, plan = self.func, self.plan
+        func, plan = self._resources.fixed(), self.plan
         omitted = [k for k, native in enumerate(func.original_parameters) if native not in self.inputs]
-        keeps_going = plan.error_handling == "continue"
         return Call(
             func,
             tuple(self.inputs),
             min([func.n_positional, *omitted]),
             self.is_mapped,
             # Only columns tell the fast loop that an element is an error.
-            checked=keeps_going and any(plan.may_hold_errors(name) for name in func.parameters),
-            keeps_going=keeps_going,
+            checked=self._keeps_going and any(plan.may_hold_errors(name) for name in func.parameters),
+            keeps_going=self._keeps_going,
+            cached=plan.cached.get(func.output_names),
         )
 
     def loop(self) -> tuple[TaskLoop, Invocation]:
@@ -270,14 +300,10 @@ class Stage:
             outputs=self.func.output_names,
         )
 
-    def dump(self, start: int, stop: int) -> None:
-        """Hand what was computed to storages that are not columns themselves."""
-        for store, column in zip(self.stores, self.columns, strict=True):
-            if isinstance(store, ColumnArray):
-                continue
-            for index in range(start, stop):
-                if column.tag(index) != MISSING:
-                    store.dump(tuple(int(k) for k in np.unravel_index(index, self.shape)), column.load(index))
+    def fill_sinks(self, start: int, stop: int) -> None:
+        """Hand what was computed to storages that are no columns."""
+        for sink, column in zip(self.sinks, self.columns, strict=False):
+            sink.take(column, start, stop, self.requested.runs)
 
     # -- done ----------------------------------------------------------------------------------------
 
@@ -286,6 +312,8 @@ class Stage:
         for store, column in zip(self.stores, self.columns, strict=True):
             if "?" in store.internal_shape:
                 store.internal_shape = self._first_shape(column, store.internal_shape)
+        for sink, store in zip(self.sinks, self.stores, strict=False):
+            sink.storage.internal_shape = store.internal_shape
         if self.plan.durable is not None:
             self.plan.durable.record_shapes(self)
 

@@ -12,6 +12,7 @@ from pipefunc_c._describe import short_repr
 from pipefunc_c._kernels.tags import ERROR
 from pipefunc_c._storage.column_array import ColumnArray
 from pipefunc_c.exceptions import InvalidTypeError
+from pipefunc_c.map._polars import as_annotated
 
 if TYPE_CHECKING:
     from pipefunc_c._function.pipefunc import PipeFunc
@@ -120,7 +121,7 @@ def whole_array(store: StorageBase, func: PipeFunc[..., Any], name: str) -> Any:
         If an element does not fit a numeric annotation; the first is named.
     """
     if store.rank == 0 and not store.internal_shape:
-        return store.get_from_index(0)
+        return as_annotated(store.get_from_index(0), func, name)
     if isinstance(store, ColumnArray) and store.column.count(ERROR):
         return store.objects()  # the errors in it are found there; the function is not called
     annotation = func.parameter_annotations.get(name)

@@ -24,7 +24,7 @@ from pipefunc_c.exceptions import OutOfMemoryError, RemoteError
 from pipefunc_c.map._durable import DurableRun
 from pipefunc_c.map._kept_exception import KeptException
 from pipefunc_c.map._layouts import first_index, store_in_regions
-from pipefunc_c.map._lease_run import LeaseRun
+from pipefunc_c.map._lease_run import Interruption, LeaseRun
 from pipefunc_c.map._messages import END, STAGE, STAGE_REGION, Report, read_lease, read_stage
 from pipefunc_c.map._plan import Plan
 
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from pipefunc_c._function.pipefunc import PipeFunc
     from pipefunc_c._kernels.column import Column
+    from pipefunc_c.map._cached_calls import CachedCalls
     from pipefunc_c.map._options import RunOptions
     from pipefunc_c.map._scheduler import Lease
     from pipefunc_c.map._stage import Stage
@@ -113,6 +114,8 @@ class Recipe:
         Place and size of the control memory.
     durable
         What is needed to commit, if the run is kept on disk.
+    cached
+        Where results of cached functions are kept, as far as workers see it.
     """
 
     functions: tuple[PipeFunc[..., Any], ...]
@@ -120,6 +123,7 @@ class Recipe:
     options: RunOptions
     control: tuple[int, int]
     durable: dict[str, Any] | None
+    cached: dict[tuple[str, ...], CachedCalls]
 
 
 def write_recipe(recipe: Recipe, home: SharedHome) -> bytes:
@@ -141,8 +145,9 @@ def serve_recipe(
     home = SharedHome.adopt(descriptors[0])
     # What a worker writes to its inputs is its own matter.
     data, *buffers = [home.attach_private(*place) for place in pickle.loads(payload)]
-    recipe: Recipe = pickle.loads(data, buffers=buffers)
+    recipe: Recipe = pickle.loads(data.data, buffers=buffers)
     plan = Plan(FunctionGraph(recipe.functions), recipe.inputs, recipe.options)
+    plan.cached = recipe.cached
     plan.shared = home
     if recipe.durable is not None:
         lock = descriptors[1] if len(descriptors) > 1 else None
@@ -165,6 +170,7 @@ def serve(plan: Plan, control: np.ndarray[Any, Any], channel: Channel, number: i
     number
         That of this worker.
     """
+    interruption = None if plan.durable is None else Interruption()
     while True:
         data = channel.receive()
         if data[0] == END:
@@ -175,7 +181,7 @@ def serve(plan: Plan, control: np.ndarray[Any, Any], channel: Channel, number: i
         else:
             lease, seconds = read_lease(data)
             control[BUSY + number] = 1
-            report = run_lease(plan.stages[lease.stage], lease, seconds, control[:1])
+            report = run_lease(plan.stages[lease.stage], lease, seconds, control[:1], interruption)
             control[BUSY + number] = 0
             for stream in (sys.stdout, sys.stderr):
                 with contextlib.suppress(Exception):  # a user's stream may be closed, or None
@@ -183,14 +189,16 @@ def serve(plan: Plan, control: np.ndarray[Any, Any], channel: Channel, number: i
             channel.send(*report.parts())
 
 
-def run_lease(stage: Stage, lease: Lease, seconds: float, stop_flag: Any) -> Report:
+def run_lease(
+    stage: Stage, lease: Lease, seconds: float, stop_flag: Any, interruption: Interruption | None = None
+) -> Report:
     """Run a lease and describe what came out; numbers are in shared memory already."""
     started = time.monotonic()
     lease_run = LeaseRun(stage, lease)
     failure = b""
     try:
         try:
-            lease_run.run(started + seconds, stop_flag)
+            lease_run.run(started + seconds, stop_flag, interruption)
         except BaseException as error:
             failure = pickle.dumps(Failure.of(error, is_to_blame=lease_run.is_to_blame))
         objects = _pack_objects(stage, lease.start, lease_run.reached)

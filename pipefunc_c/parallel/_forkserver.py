@@ -17,6 +17,7 @@ import signal
 import socket
 import struct
 import sys
+import threading
 import time
 from functools import partial
 from typing import Any
@@ -32,6 +33,7 @@ START_SECONDS = 60.0
 _STATUS = struct.Struct("<qi")  # pid and wait status; a start is answered with status STARTED
 _STARTED = -1
 _servers: dict[int, ForkServer] = {}
+_lock = [threading.Lock()]
 
 
 class ServedProcess:
@@ -67,11 +69,18 @@ class ServedProcess:
                 return
             self._server.collect(left)
 
+    def terminate(self) -> None:
+        """Ask it to end."""
+        self._signal(signal.SIGTERM)
+
     def kill(self) -> None:
         """End it at once."""
+        self._signal(signal.SIGKILL)
+
+    def _signal(self, number: int) -> None:
         if self.exitcode is None:
             with contextlib.suppress(ProcessLookupError):
-                os.kill(self.pid, signal.SIGKILL)
+                os.kill(self.pid, number)
 
     def close(self) -> None:
         """Forget it."""
@@ -96,6 +105,9 @@ class ForkServer:
         theirs.close()
         self._buffer = b""
         self._started: list[int] = []
+        self._start_lock = threading.Lock()
+        self._heard = threading.Condition()
+        self._is_listened_to = False
 
     def start(self, descriptors: list[int]) -> ServedProcess:
         """Fork a worker that gets these descriptors.
@@ -105,31 +117,48 @@ class ForkServer:
         OperationError
             If the server does not answer.
         """
-        socket.send_fds(self._socket, [b"f"], descriptors)
-        until = time.monotonic() + START_SECONDS
-        while not self._started:
-            self.collect(max(0.0, until - time.monotonic()))
-            if self.is_gone or time.monotonic() > until:
-                raise OperationError(
-                    "the server that starts worker processes is gone or does not answer",
-                    hint="see what it printed; run with parallel=False meanwhile",
-                )
-        return ServedProcess(self, self._started.pop(0))
+        with self._start_lock:  # so that the next answer is the one to this
+            socket.send_fds(self._socket, [b"f"], descriptors)
+            until = time.monotonic() + START_SECONDS
+            while not self._started:
+                self.collect(max(0.0, until - time.monotonic()))
+                if not self._started and (self.is_gone or time.monotonic() > until):
+                    raise OperationError(
+                        "the server that starts worker processes is gone or does not answer",
+                        hint="see what it printed; run with parallel=False meanwhile",
+                    )
+            return ServedProcess(self, self._started.pop(0))
 
     def collect(self, timeout: float) -> None:
-        """Take in what the server says, waiting ``timeout`` seconds at most for it."""
-        while not self.is_gone and select.select([self._socket], [], [], timeout)[0]:
-            data = self._socket.recv(4096)
-            self.is_gone = not data
-            self._buffer += data
-            timeout = 0.0
-            while len(self._buffer) >= _STATUS.size:
-                pid, status = _STATUS.unpack_from(self._buffer)
-                self._buffer = self._buffer[_STATUS.size :]
-                if status == _STARTED:
-                    self._started.append(pid)
-                else:
-                    self.ended[pid] = status
+        """Take in what the server says, waiting ``timeout`` seconds at most for it.
+
+        One thread listens at a time. Others wait for what it hears, and may come back early with nothing.
+        """
+        with self._heard:
+            if self._is_listened_to:
+                if timeout:
+                    self._heard.wait(timeout)
+                return
+            self._is_listened_to = True
+        try:
+            while not self.is_gone and select.select([self._socket], [], [], timeout)[0]:
+                self._take(self._socket.recv(4096))
+                timeout = 0.0
+        finally:
+            with self._heard:
+                self._is_listened_to = False
+                self._heard.notify_all()
+
+    def _take(self, data: bytes) -> None:
+        self.is_gone = not data
+        self._buffer += data
+        while len(self._buffer) >= _STATUS.size:
+            pid, status = _STATUS.unpack_from(self._buffer)
+            self._buffer = self._buffer[_STATUS.size :]
+            if status == _STARTED:
+                self._started.append(pid)
+            else:
+                self.ended[pid] = status
 
     def stop(self) -> None:
         """End the server, when this process ends."""
@@ -146,14 +175,16 @@ class ForkServer:
 
 def fork_server() -> ForkServer:
     """Give the server of this process; started when first needed."""
-    server = _servers.get(os.getpid())
-    if server is None or server.is_gone or server._process.poll() is not None:
-        server = _servers[os.getpid()] = ForkServer()
-        atexit.register(server.stop)
-    return server
+    with _lock[0]:
+        server = _servers.get(os.getpid())
+        if server is None or server.is_gone or server._process.poll() is not None:
+            server = _servers[os.getpid()] = ForkServer()
+            atexit.register(server.stop)
+        return server
 
 
 def _forget_servers() -> None:
+    _lock[0] = threading.Lock()  # another thread of the parent may hold the old one
     for server in _servers.values():
         server.forget()
     _servers.clear()
@@ -233,6 +264,7 @@ def _work(descriptors: list[int]) -> None:
     with contextlib.suppress(OSError):
         os.chdir(boot["folder"])
     enter_worker(channel, descriptors[1], boot["number"], boot["seeds"], library_pools(), boot["n_workers"])
+    require("multiprocessing").current_process().authkey = boot["authkey"]
     with contextlib.suppress(EOFError, BrokenPipeError):
         module, name = boot["serve"]
         # Seeded once more when all is imported: some modules draw numbers when they are.

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     Serve = Callable[[Channel, int], None]
 
 GRACE_SECONDS = 0.5
+_BELL = -1  # beside the numbers of workers
 _groups: weakref.WeakSet[WorkerGroup] = weakref.WeakSet()
 
 
@@ -109,12 +110,18 @@ class WorkerGroup:
     _workers: list[_Worker] = field(default_factory=list)
     # One pipe per worker: who is told of its end is a property of the open pipe.
     _alive: list[int] = field(default_factory=list)
+    # What is written to the second ends a wait.
+    _bell: tuple[int, int] | None = None
+    _bell_lock: threading.Lock = field(default_factory=threading.Lock)
 
     def start(self) -> None:
         """Start the workers: forked from this process, or from the server if there is a ``boot``."""
         self._seeds = draw_seeds()
         self._pools = [] if self.boot is not None else library_pools()
         self._selector = selectors.DefaultSelector()
+        self._bell = os.pipe()
+        os.set_blocking(self._bell[1], False)
+        self._selector.register(self._bell[0], selectors.EVENT_READ, _BELL)
         _groups.add(self)
         # Objects that exist now are not looked at by the collector of a worker, so their pages stay shared.
         gc.freeze()
@@ -169,6 +176,8 @@ class WorkerGroup:
             "path": sys.path,
             "folder": os.getcwd(),
             "serve": self.boot.serve,
+            # So that what this process may talk to by multiprocessing, its workers may.
+            "authkey": bytes(require("multiprocessing").current_process().authkey),
             "payload": self.boot.payload,
         }
         ours.send(pickle.dumps(message))
@@ -187,6 +196,9 @@ class WorkerGroup:
         seen: set[int] = set()
         for key, _ in self._selector.select(timeout):
             number: int = key.data
+            if number == _BELL:
+                os.read(key.fd, 4096)
+                continue
             worker = self._workers[number]
             if number in seen or worker.lost:
                 continue
@@ -199,6 +211,12 @@ class WorkerGroup:
                     pass
             events.append(self._bury(number))
         return events
+
+    def wake(self) -> None:
+        """End a `wait` early; for any thread, at any time."""
+        with self._bell_lock, contextlib.suppress(BlockingIOError):
+            if self._bell is not None:
+                os.write(self._bell[1], b"w")
 
     @staticmethod
     def _has_data(worker: _Worker) -> bool:
@@ -219,6 +237,12 @@ class WorkerGroup:
         worker.channel.close()
         return Death(number, worker.process.pid, worker.process.exitcode)
 
+    def interrupt(self) -> None:
+        """Ask all workers to give up what they are at: SIGTERM, which they may handle."""
+        for worker in self._workers:
+            if not worker.lost and worker.process.pid is not None and worker.process.exitcode is None:
+                worker.process.terminate()
+
     def close(self) -> None:
         """Wait for workers that were told to end; kill those that do not. May be called again."""
         deadline = time.monotonic() + GRACE_SECONDS
@@ -238,14 +262,23 @@ class WorkerGroup:
             worker.channel.close()
         self._workers = []
         self._selector.close()
+        self._close_bell()
         self._close_alive()
         _groups.discard(self)
 
     def _forget(self) -> None:
         """Close, in a forked child, what only this process may hold."""
+        self._bell_lock = threading.Lock()  # another thread of the parent may hold the old one
+        self._close_bell()
         self._close_alive()
         for worker in self._workers:
             worker.channel.close()
+
+    def _close_bell(self) -> None:
+        with self._bell_lock:
+            bell, self._bell = self._bell, None
+        for descriptor in bell or ():
+            os.close(descriptor)
 
     def _close_alive(self) -> None:
         for descriptor in self._alive:

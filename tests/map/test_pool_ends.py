@@ -19,7 +19,7 @@ from map.alone import SERVERS, alone, members, start, until
 
 from pipefunc_c import PipeFunc, Pipeline
 from pipefunc_c.exceptions import WorkerDiedError
-from pipefunc_c.map import _pool_driver
+from pipefunc_c.map import _pool_driver, load_outputs
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -95,6 +95,8 @@ def test_nothing_appears_in_shared_memory_folders():
 
 def sleep_forever(path: str, with_program: bool) -> None:
     def func(x):
+        if x < 4:
+            return x
         Path(path, f"{x}-{os.getpid()}").touch()
         if with_program:
             subprocess.run(["sleep", "40"], check=False)
@@ -102,7 +104,7 @@ def sleep_forever(path: str, with_program: bool) -> None:
             time.sleep(40)
         return x
 
-    values(func, 10, run_folder=Path(path, "run"))
+    values(func, 1000, run_folder=Path(path, "run"))
 
 
 def waiting(folder: Path) -> bool:
@@ -121,6 +123,10 @@ def test_an_interrupt_ends_all_at_once(with_program, tmp_path):
         assert time.monotonic() - began < 1.0 + 0.3
         until(lambda: not members(process.pid), 2)
         assert process.text().count("KeyboardInterrupt") == 1, process.text()
+        assert f"run_folder='{tmp_path / 'run'}', resume=True" in process.text()
+    kept = load_outputs("y", run_folder=tmp_path / "run")
+    assert kept[:4].tolist() == [0, 1, 2, 3]
+    assert kept.count() == 4 or with_program  # an element goes on when its program ends
 
 
 def test_an_interrupt_of_the_parent_alone(tmp_path):

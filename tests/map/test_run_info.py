@@ -11,10 +11,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from map.run_folders import X, commit, describe, opened, started
 
-from pipefunc_c import Pipeline, pipefunc
+from pipefunc_c import PipeFunc, Pipeline, pipefunc
 from pipefunc_c._spec.mapspec import MapSpec
 from pipefunc_c._storage.file import FileArray
 from pipefunc_c.exceptions import InvalidValueError, RunFolderWriteError, UnknownNameError
+from pipefunc_c.map import load_outputs
 from pipefunc_c.map._run_files import (
     DamagedFileError,
     is_pickle_of,
@@ -274,3 +275,57 @@ def test_a_damaged_value_is_never_read(tmp_path, damage, name):
                 info.inputs["x"] if "inputs" in name else info.defaults["factor"]
     finally:
         path.write_bytes(intact)
+
+
+# -- made before a run -----------------------------------------------------------------------------------
+
+
+def scale(x, k=3):
+    return k * x
+
+
+def scaling() -> Pipeline:
+    return Pipeline([PipeFunc(scale, "y", mapspec="x[i] -> y[i]")])
+
+
+def test_a_run_without_a_folder_is_described_only():
+    info = RunInfo.create(None, scaling(), {"x": [1, 2]}, storage="dict")
+    assert (info.shapes["y"], info.run_folder, info.defaults) == ((2,), None, {"k": 3})
+    assert info.storage_class("y").storage_id == "dict"
+    with pytest.raises(ValueError, match="no run_folder"):
+        _ = info.input_paths
+
+
+def test_a_folder_is_made_ready_and_can_be_resumed(tmp_path):
+    info = RunInfo.create(tmp_path / "run", scaling(), {"x": [1, 2]}, storage="file_array")
+    loaded = RunInfo.load(tmp_path / "run")
+    assert loaded.shapes == info.shapes == {"x": (2,), "y": (2,)}
+    assert dict(loaded.inputs) == {"x": [1, 2]}
+    assert load_outputs("y", run_folder=tmp_path / "run").mask.all()
+    results = scaling().map({"x": [1, 2]}, tmp_path / "run", resume=True, parallel=False)  # it is not locked
+    assert results["y"].output.tolist() == [3, 6]
+    again = RunInfo.create(tmp_path / "run", scaling(), {"x": [1, 2]}, resume=True)
+    assert again.digests == loaded.digests
+    assert load_outputs("y", run_folder=tmp_path / "run").tolist() == [3, 6]
+
+
+def test_what_a_map_would_refuse_is_refused(tmp_path):
+    for inputs, match in (({}, "missing inputs: 'x'"), ({"x": [1], "z": 1}, "unknown inputs: 'z'")):
+        with pytest.raises(ValueError, match=match):
+            RunInfo.create(tmp_path / "run", scaling(), inputs)
+    with pytest.raises(ValueError, match="error_handling"):
+        RunInfo.create(tmp_path / "run", scaling(), {"x": [1]}, error_handling="no")
+    assert not (tmp_path / "run").exists()
+    RunInfo.create(tmp_path / "run", scaling(), {"x": [1]})
+    with pytest.raises(ValueError, match="inputs differ"):
+        RunInfo.create(tmp_path / "run", scaling(), {"x": [2]}, resume=True)
+    with pytest.warns(DeprecationWarning, match="cleanup"):
+        RunInfo.create(tmp_path / "run", scaling(), {"x": [2]}, cleanup=True)
+    assert dict(RunInfo.load(tmp_path / "run").inputs) == {"x": [2]}
+
+
+def test_scopes_of_inputs(tmp_path):
+    pipeline = scaling()
+    pipeline.update_scope("s", "*", "*")
+    info = RunInfo.create(None, pipeline, {"s": {"x": [1, 2, 3]}})
+    assert info.shapes == {"s.x": (3,), "s.y": (3,)}
