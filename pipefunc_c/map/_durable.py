@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 from pathlib import Path
@@ -11,10 +12,11 @@ import numpy as np
 
 from pipefunc_c._kernels.index import runs_of
 from pipefunc_c._kernels.tags import ERROR, MISSING
+from pipefunc_c._spec.shapes import array_shape
 from pipefunc_c._storage.commits import CommittedRun, Committer
 from pipefunc_c._storage.compaction import compact
 from pipefunc_c._storage.run_lock import RunLock
-from pipefunc_c.exceptions import RunFolderWriteError
+from pipefunc_c.exceptions import PipefuncError, RunFolderWriteError
 from pipefunc_c.map._failures import is_error
 from pipefunc_c.map._requested import Requested
 from pipefunc_c.map._run_folder import RunFolder, open_run_folder
@@ -22,8 +24,6 @@ from pipefunc_c.map._run_info import RunInfo, describe_run
 from pipefunc_c.map._sinks import restore_columns
 
 if TYPE_CHECKING:
-    import contextlib
-
     import numpy.typing as npt
 
     from pipefunc_c.map._options import RunOptions
@@ -165,12 +165,16 @@ class DurableRun:
 
     def record_shapes(self, stage: Stage) -> None:
         """Note the shapes of a stage that were not known before."""
-        shapes = self._plan.shapes.shapes
-        found = {
-            name: store.full_shape
-            for name, store in zip(stage.func.output_names, stage.stores, strict=True)
-            if "?" in shapes.get(name, ()) and store.full_shape_is_resolved()
-        }
+        known = self._plan.shapes.shapes
+        found: dict[str, tuple[int | str, ...]] = {}
+        for name, store in zip(stage.func.output_names, stage.stores, strict=True):
+            if "?" not in known.get(name, ()):
+                continue
+            if stage.is_mapped and store.full_shape_is_resolved():
+                found[name] = store.full_shape
+            elif not stage.is_mapped and store.has_index(0):
+                with contextlib.suppress(PipefuncError):  # no array: whoever maps over it says so
+                    found[name] = array_shape(store.get_from_index(0), name)
         if found:
             self._folder.record_shapes(found)
 
