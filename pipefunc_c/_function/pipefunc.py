@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import operator
+import pickle
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
 from pipefunc_c import _optional
@@ -20,6 +22,7 @@ from pipefunc_c._function.signature import (
 )
 from pipefunc_c._function.variant import as_variant
 from pipefunc_c.exceptions import InputError, InvalidTypeError
+from pipefunc_c.typing import Unresolvable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -385,13 +388,27 @@ class PipeFunc(CallableFunction, Generic[P, R]):
         code = (self.func, self.output_picker, self.post_execution_hook, self.resources)
         return {
             "code": cloudpickle.dumps(code),
+            "hints": self._kept_hints(),
             "binding": self.binding.state(),
             **{name: self.__dict__[name] for name in _PLAIN_OPTIONS},
         }
 
+    def _kept_hints(self) -> bytes:
+        """Pickle annotations that are text: where the code goes, their names may not be known."""
+        if not any(isinstance(hint, str) for hint in getattr(self.func, "__annotations__", {}).values()):
+            return b""
+        hints = self._hints()
+        if any(isinstance(hint, Unresolvable) for hint in hints.values()):
+            return b""
+        try:
+            return bytes(_optional.require("cloudpickle").dumps(hints))
+        except Exception:  # of whatever types a user writes there; only what they say is lost
+            return b""
+
     def __setstate__(self, state: dict[str, Any]) -> None:
         values = dict(state)
-        func, picker, hook, resources = _optional.require("cloudpickle").loads(values.pop("code"))
+        func, picker, hook, resources = pickle.loads(values.pop("code"))
+        hints = values.pop("hints", b"")
         signature = without_variable(read_signature(func), values["resources_variable"], function_name(func))
         self.__dict__.update(
             values,
@@ -402,6 +419,9 @@ class PipeFunc(CallableFunction, Generic[P, R]):
             resources=resources,
             revision=None,
         )
+        if hints:
+            with contextlib.suppress(Exception):  # a module that is not here
+                self._known_hints = (func, pickle.loads(hints))
         self._changed()
 
     def __str__(self) -> str:

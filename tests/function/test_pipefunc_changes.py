@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import copy
 import pickle
+import subprocess
+import sys
 
 import cloudpickle
 import pytest
@@ -151,3 +153,35 @@ def test_update_scope_and_back():
     function.update_scope(None, inputs="*", outputs="*")
     assert (function.parameters, function.output_name) == (("a", "b"), "y")
     assert str(function.mapspec) == "a[i] -> y[i]"
+
+
+SCRIPT = """
+from __future__ import annotations
+import sys
+import cloudpickle
+import numpy as np
+import numpy.typing as npt
+from pipefunc_c import PipeFunc
+
+class Mine:
+    pass
+
+def mean(y: npt.NDArray[np.float64], other: Mine) -> float:
+    return float(y.mean())
+
+function = PipeFunc(mean, "m", renames={"y": "z"})
+open(sys.argv[1], "wb").write(cloudpickle.dumps(function))
+print(function.parameter_annotations["z"])
+"""
+
+
+def test_annotations_are_known_where_a_function_is_pickled_by_value(tmp_path):
+    # The names in them are no part of the code, so they do not go along with it.
+    (tmp_path / "script.py").write_text(SCRIPT)
+    command = [sys.executable, tmp_path / "script.py", tmp_path / "function"]
+    shown = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+    function = pickle.loads((tmp_path / "function").read_bytes())
+    assert str(function.parameter_annotations["z"]) == shown.strip()
+    assert function.parameter_annotations["other"].__name__ == "Mine"
+    assert function.output_annotation == {"m": float}
+    assert pickle.loads(pickle.dumps(function)).output_annotation == {"m": float}
