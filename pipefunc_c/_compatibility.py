@@ -19,8 +19,8 @@ from pipefunc_c._numpy_types import converts_without_loss
 def is_type_compatible(incoming: Any, required: Any, memo: TypeCheckMemo | None = None) -> bool:
     """Tell whether a value annotated with one type may go where another is asked for.
 
-    What is not known is no reason to refuse: ``Any``, missing annotations, type variables, missing type
-    arguments and hints that do not resolve fit everything.
+    What is not known is no reason to refuse: ``Any``, missing annotations, missing type arguments and hints
+    that do not resolve fit everything. A type variable fits if one of the types does that it may stand for.
 
     Parameters
     ----------
@@ -77,7 +77,7 @@ def _fits(incoming: Any, required: Any, memo: TypeCheckMemo) -> bool:
     if incoming is required:
         return True
     if isinstance(incoming, TypeVar):
-        return all(_fits(each, required, memo) for each in _choices(incoming))
+        return _fits_variable(incoming, required, memo)
     if _is_union(incoming):
         return all(_fits(each, required, memo) for each in typing.get_args(incoming))
     if typing.get_origin(incoming) is Literal and len(typing.get_args(incoming)) > 1:
@@ -104,6 +104,14 @@ def _choices(variable: TypeVar) -> tuple[Any, ...]:
     return (Any if variable.__bound__ is None else variable.__bound__,)
 
 
+def _fits_variable(incoming: TypeVar, required: Any, memo: TypeCheckMemo) -> bool:
+    """Tell whether one of the types that a variable may stand for fits: which it is, only a call tells."""
+    if any(_fits(each, required, memo) for each in _choices(incoming)):
+        return True
+    # The type that is asked for may be what stands for a bound, too.
+    return incoming.__bound__ is not None and _fits(required, incoming.__bound__, memo)
+
+
 def _fits_array(
     incoming: Any, incoming_element: Any, required: Any, required_element: Any, memo: TypeCheckMemo
 ) -> bool:
@@ -125,7 +133,7 @@ def _fits_dtype(element: Any, scalar: Any, memo: TypeCheckMemo) -> bool:
     if scalar in (Any, np.object_) or element in (Any, NoAnnotation) or isinstance(element, Unresolvable):
         return True
     if isinstance(element, TypeVar):
-        return all(_fits_dtype(each, scalar, memo) for each in _choices(element))
+        return any(_fits_dtype(each, scalar, memo) for each in _choices(element))
     if _is_union(element):
         return all(_fits_dtype(each, scalar, memo) for each in typing.get_args(element))
     if typing.get_origin(element) is Literal:

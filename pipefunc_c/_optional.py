@@ -6,6 +6,7 @@ import importlib
 import importlib.util
 import sys
 from types import ModuleType  # noqa: TC003  callers may evaluate the hints
+from typing import Any
 
 from pipefunc_c.exceptions import MissingDependencyError
 
@@ -85,3 +86,25 @@ def is_available(module: str) -> bool:
         return importlib.util.find_spec(module) is not None
     except (ImportError, ValueError):  # a parent is missing; or a module without a spec stands in its place
         return False
+
+
+class Later:
+    """Stand for a module, which is imported when something of it is first asked for.
+
+    Parameters
+    ----------
+    module
+        Name of the module.
+
+    Examples
+    --------
+    >>> Later("fractions").Fraction(2, 4)
+    Fraction(1, 2)
+
+    """
+
+    def __init__(self, module: str) -> None:
+        self._module = module
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(require(self._module), name)

@@ -100,6 +100,49 @@ def _cgroup_memory(root: Path) -> Iterator[tuple[int, str]]:
         yield max(room, 0), f"the memory cgroup {folder} with its {name} of {bytes_text(limit)}"
 
 
+def granted_cores(root: str | Path = "/") -> int:
+    """Count the cores that the cgroups of this process grant, at all levels (versions 1 and 2).
+
+    Parameters
+    ----------
+    root
+        Folder below which ``proc`` and the cgroup file systems are looked for.
+
+    Returns
+    -------
+    int
+        At least 1; a part of a core counts as one. `UNLIMITED` where there is no limit.
+
+    Examples
+    --------
+    >>> granted_cores() >= 1
+    True
+
+    """
+    granted = UNLIMITED
+    for line in _text(Path(root) / "proc/self/cgroup").splitlines():
+        _, controllers, path = line.split(":", 2)
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        mount = Path(root, "sys/fs/cgroup", controllers)
+        parts = [part for part in path.split("/") if part and part != ".."]
+        for depth in range(len(parts) + 1):
+            granted = min(granted, _granted_by(mount.joinpath(*parts[:depth]), is_first=bool(controllers)))
+    return granted
+
+
+def _granted_by(folder: Path, *, is_first: bool) -> int:
+    """Read the limit of one cgroup: of version 1 or 2."""
+    if is_first:
+        quota = _text(folder / "cpu.cfs_quota_us").strip()
+        period = _text(folder / "cpu.cfs_period_us").strip()
+    else:
+        quota, _, period = _text(folder / "cpu.max").strip().partition(" ")
+    if not (quota.isdigit() and period.isdigit() and int(period)):
+        return UNLIMITED
+    return max(1, -(-int(quota) // int(period)))
+
+
 class _MemoryLevel(NamedTuple):
     """Where a cgroup says what it may take, what it takes, and what of that could be given back."""
 
@@ -316,7 +359,9 @@ def die_with(descriptor: int, *, portable: bool | None = None) -> None:
         return
     # The kernel sends the signal; PR_SET_PDEATHSIG would fire when the forking thread ends.
     fcntl = require("fcntl")
-    fcntl.fcntl(descriptor, fcntl.F_SETOWN, os.getpid())
+    # The leader of a group takes along what it started.
+    leads = os.getpgrp() == os.getpid()
+    fcntl.fcntl(descriptor, fcntl.F_SETOWN, -os.getpid() if leads else os.getpid())
     fcntl.fcntl(descriptor, fcntl.F_SETSIG, signal.SIGKILL)
     fcntl.fcntl(descriptor, fcntl.F_SETFL, fcntl.fcntl(descriptor, fcntl.F_GETFL) | os.O_ASYNC)
     if select.select([descriptor], [], [], 0)[0]:  # closed before the signal was asked for

@@ -12,6 +12,7 @@ import platform
 import tempfile
 import traceback as traceback_module
 from collections.abc import Callable, Sequence  # noqa: TC003  the hints of dataclasses must resolve
+from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -27,6 +28,8 @@ from pipefunc_c._describe import (
 )
 
 __all__ = [
+    "BrokenPoolError",
+    "ElementTimeoutError",
     "ErrorInfo",
     "ErrorSnapshot",
     "GraphError",
@@ -45,6 +48,7 @@ __all__ = [
     "ShapeError",
     "UnknownNameError",
     "UnusedParametersError",
+    "WorkerDiedError",
 ]
 
 
@@ -131,7 +135,47 @@ class OutOfMemoryError(PipefuncError, MemoryError):
 
 
 class WorkerDiedError(PipefuncError, RuntimeError):
-    """Report a worker process that ended before its work was done."""
+    """Report a worker process that ended before its work was done.
+
+    Parameters
+    ----------
+    message
+        How it ended, and what it was at.
+    index
+        The linear index of the element that ends its workers, if there is one.
+    arguments
+        The arguments of that element by the names of the callable; None where an ErrorSnapshot has them.
+    signal
+        The name of the signal that killed it; None if it ended by itself.
+    exitcode
+        Its exit code, or the negative number of the signal.
+    peak_memory
+        The most memory that it held, in bytes, if that is known.
+
+    """
+
+    def __init__(  # noqa: PLR0913  what is known of a death
+        self,
+        message: str,
+        *,
+        index: int | None = None,
+        arguments: dict[str, Any] | None = None,
+        signal: str | None = None,
+        exitcode: int | None = None,
+        peak_memory: int | None = None,
+        **fields: Any,
+    ) -> None:
+        super().__init__(message, **fields)
+        self.index, self.arguments = index, arguments
+        self.signal, self.exitcode, self.peak_memory = signal, exitcode, peak_memory
+
+
+class ElementTimeoutError(PipefuncError, TimeoutError):
+    """Report an element that took longer than the ``timeout`` of its map; its worker was killed."""
+
+
+class BrokenPoolError(OperationError, BrokenExecutor):
+    """Report a pool that takes no more work: shut down, or with workers that cannot start."""
 
 
 class RemoteError(PipefuncError):

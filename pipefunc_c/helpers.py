@@ -11,13 +11,22 @@ from pipefunc_c._function.pipefunc import PipeFunc
 from pipefunc_c._storage.file import FileArray
 from pipefunc_c._storage.file_value import FileValue
 from pipefunc_c.exceptions import InvalidTypeError, InvalidValueError
+from pipefunc_c.map._launch import gather_maps, launch_maps
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from pipefunc_c._graph.graph import AnyFunc
 
-__all__ = ["FileArray", "FileValue", "chain", "collect_kwargs", "get_attribute_factory"]
+__all__ = [
+    "FileArray",
+    "FileValue",
+    "chain",
+    "collect_kwargs",
+    "gather_maps",
+    "get_attribute_factory",
+    "launch_maps",
+]
 
 
 def collect_kwargs(

@@ -28,13 +28,9 @@ ResourcesCallable: TypeAlias = Callable[[dict[str, Any]], "Resources"]
 MODES = ("external", "internal")
 
 
-class _Implied(str):
-    """A mode that nobody chose: equal to the same text, but defaults may take its place."""
-
-    __slots__ = ()
-
-
-IMPLIED_MODE = cast("Mode", _Implied("external"))
+# The mode if nobody chose one, so that defaults may take its place. It is known by its identity, which copies
+# and dicts keep: a type of its own would come out where users write resources to a file.
+IMPLIED_MODE = cast("Mode", "".join(["exter", "nal"]))
 
 
 @dataclass(frozen=True)
@@ -311,7 +307,7 @@ class Resources:
             values["cpus_per_node"] = max(per_node, default=None)
         values["partition"] = next((n.partition for n in reversed(needs) if n.partition is not None), None)
         values["extra_args"] = {k: v for each in reversed(needs) for k, v in each.extra_args.items()}
-        modes = {n.parallelization_mode for n in needs if not isinstance(n.parallelization_mode, _Implied)}
+        modes = {each.parallelization_mode for each in needs if each.parallelization_mode is not IMPLIED_MODE}
         if modes:
             values["parallelization_mode"] = "internal" if "internal" in modes else "external"
         return Resources(**values)
@@ -364,9 +360,16 @@ class Resources:
         values = {name: value for name, value in self._chosen().items() if value != {}}
         return f"Resources({', '.join(f'{name}={value!r}' for name, value in values.items())})"
 
+    def __getstate__(self) -> Options:
+        # A pickle does not keep the identity of a str.
+        return {name: value for name, value in self.__dict__.items() if value is not IMPLIED_MODE}
+
+    def __setstate__(self, state: Options) -> None:
+        self.__dict__.update({"parallelization_mode": IMPLIED_MODE, **state})
+
     def _chosen(self) -> Options:
         values = self.dict()
-        if isinstance(self.parallelization_mode, _Implied):
+        if self.parallelization_mode is IMPLIED_MODE:
             del values["parallelization_mode"]
         return values
 
@@ -391,7 +394,7 @@ class Resources:
         """
         check_mode(mode)
         chosen = self.parallelization_mode
-        if chosen != mode and not isinstance(chosen, _Implied):
+        if chosen != mode and chosen is not IMPLIED_MODE:
             message = f"the parallelization mode is {mode!r}, but that of the resources is {chosen!r}"
             raise InvalidValueError(message, detail=mode, hint="Give it in one place.")
         return self.update(parallelization_mode=mode)

@@ -50,6 +50,11 @@ class Animal: ...
 class Dog(Animal): ...
 
 
+AnyAnimal = TypeVar("AnyAnimal", bound=Animal)
+NumberOrArray = TypeVar("NumberOrArray", float, np.ndarray)
+NumberOrString = TypeVar("NumberOrString", float, str)
+
+
 class Box(Generic[T]): ...
 
 
@@ -135,6 +140,14 @@ FIT = {
     "from a bound": (Bounded, int),
     "constraint": (str, Constrained),
     "from constraints": (Constrained, int | str),
+    "from one of the constraints": (Constrained, int),
+    "from a constraint that is a class": (NumberOrArray, float),
+    "from text of either kind": (typing.AnyStr, str),
+    "from a variable as an argument": (list[NumberOrArray], list[float]),
+    "from a bound to a subclass": (AnyAnimal, Dog),
+    "from a bound to a variable": (AnyAnimal, typing.TypeVar("AnyDog", bound=Dog)),
+    "from constraints to constraints": (Constrained, NumberOrString),
+    "from a variable in a union": (Constrained | None, int | None),
     "the same type variable": (Bounded, Bounded),
     "annotated": (Annotated[int, "unit"], int),
     "to annotated": (int, Annotated[int, "unit"]),
@@ -196,7 +209,10 @@ DO_NOT_FIT = {
     "bound of a type variable": (str, Bounded),
     "from a bound": (Bounded, str),
     "constraint": (float, Constrained),
-    "from constraints": (Constrained, int),
+    "from constraints": (Constrained, float),
+    "to a bound from a base class": (object, Bounded),
+    "from text of either kind": (typing.AnyStr, int),
+    "from a bound to a stranger": (AnyAnimal, int),
     "annotated": (Annotated[int, "unit"], str),
     "literal": (Literal["c"], Literal["a", "b"]),
     "literal of another type": (Literal[1], Literal[True]),
@@ -245,6 +261,7 @@ ARRAYS_THAT_FIT = {
     "array-like": (Array[int], npt.ArrayLike),
     "ints as floats": (Array[int], npt.NDArray[np.float64]),
     "bools as floats": (Array[bool], npt.NDArray[np.float64]),
+    "constraints as floats": (Array[Constrained], npt.NDArray[np.int64]),
     "ints or floats as floats": (Array[int | float], npt.NDArray[np.float64]),
     "floats as complex": (Array[float], npt.NDArray[np.complex128]),
     "np.float32 as float64": (Array[np.float32], npt.NDArray[np.float64]),

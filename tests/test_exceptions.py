@@ -3,6 +3,7 @@ from __future__ import annotations
 import functools
 import os
 import pickle
+from concurrent.futures import BrokenExecutor
 import socket
 import threading
 
@@ -34,6 +35,9 @@ BUILTINS = {
     "OutOfBoundsError": IndexError,
     "OutOfMemoryError": MemoryError,
     "MissingDependencyError": ModuleNotFoundError,
+    "WorkerDiedError": RuntimeError,
+    "ElementTimeoutError": TimeoutError,
+    "BrokenPoolError": BrokenExecutor,
 }
 
 

@@ -9,7 +9,7 @@ import re
 import pytest
 from source_tree import MODULES, ROOT
 
-FACADES = ["pipefunc_c", "pipefunc_c.cache", "pipefunc_c.map", "pipefunc_c.sweep"]
+FACADES = ["pipefunc_c", "pipefunc_c.cache", "pipefunc_c.map", "pipefunc_c.parallel", "pipefunc_c.sweep"]
 EXPORTS = [(facade, name) for facade in FACADES for name in importlib.import_module(facade).__all__]
 PUBLIC_MODULES = [
     name

@@ -19,9 +19,11 @@ LAYERS = (
     | {
         "_annotations",
         "_compatibility",
+        "_containers",
         "_describe",
         "_faults",
         "_generic_types",
+        "_notebook",
         "_numpy_types",
         "_optional",
         "_platform",

@@ -5,6 +5,7 @@ import dataclasses
 import fractions
 import functools
 import itertools
+import json
 import pickle
 
 import cloudpickle
@@ -333,6 +334,16 @@ def test_whether_the_mode_was_chosen_is_kept(again):
     assert again(Resources(cpus=1)).with_defaults(default).parallelization_mode == "internal"
     chosen = Resources(cpus=1, parallelization_mode="external")
     assert again(chosen).with_defaults(default).parallelization_mode == "external"
+
+
+@pytest.mark.parametrize("mode", MODES.values(), ids=MODES)
+def test_the_mode_is_a_plain_str(mode):
+    resources = Resources(cpus=1, **mode)
+    for each in (resources, pickle.loads(pickle.dumps(resources)), copy.deepcopy(resources)):
+        assert type(each.parallelization_mode) is str
+        assert type(each.dict()["parallelization_mode"]) is str
+        assert type(dataclasses.asdict(each)["parallelization_mode"]) is str
+    assert json.loads(json.dumps(resources.dict())) == resources.dict()
 
 
 def test_cpus_and_nodes_are_one_choice():

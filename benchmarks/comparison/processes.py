@@ -97,38 +97,72 @@ def other_pools(ours: Cost) -> Iterator[Figure]:
     }
     with two_cores():
         costs = least_costs(peers, turns=3)
-        if importlib.util.find_spec("joblib"):
-            costs["joblib.Parallel"] = joblib_cost(ELEMENTS // 10)
+        for package, (name, elements, setup, work) in PACKAGES.items():
+            if importlib.util.find_spec(package):
+                costs[name] = package_cost(elements, setup, work)
     for name, cost in costs.items():
         yield Figure(
             f"2 workers, 1e6: times less cpu than {name}", cost.cpu / ours.cpu, "x", None, detail=str(cost)
         )
 
 
-JOBLIB = """
+# Per package for how many elements it is worth waiting, what it starts once and what maps all values: as
+# source, for they leave threads and workers behind. Of these, dask takes elements one by one.
+PACKAGES = {
+    "joblib": (
+        "joblib.Parallel",
+        ELEMENTS // 10,
+        "import joblib; parallel = joblib.Parallel(n_jobs=2, batch_size=chunk)",
+        "parallel(joblib.delayed(workloads.double)(x) for x in values)",
+    ),
+    "loky": (
+        "loky",
+        ELEMENTS // 10,
+        "import loky; executor = loky.get_reusable_executor(max_workers=2)",
+        "list(executor.map(workloads.double, values, chunksize=chunk))",
+    ),
+    "mpire": (
+        "mpire.WorkerPool.map",
+        ELEMENTS // 10,
+        "import mpire; pool = mpire.WorkerPool(n_jobs=2, keep_alive=True)",
+        "pool.map(workloads.double, values, chunk_size=chunk)",
+    ),
+    "distributed": (
+        "dask.distributed",
+        ELEMENTS // 500,
+        "import distributed; client = distributed.Client(n_workers=2, threads_per_worker=1, "
+        "dashboard_address=None)",
+        "client.gather(client.map(workloads.double, values, batch_size=chunk, pure=False))",
+    ),
+}
+
+PACKAGE = """
 import json, sys, time
-import joblib, psutil
+import psutil
 from benchmarks import workloads
 
 def cpu():
     processes = [psutil.Process(), *psutil.Process().children(recursive=True)]
     return sum(sum(process.cpu_times()[:4]) for process in processes)
 
-elements = int(sys.argv[1])
-values = workloads.numbers(elements).tolist()
-parallel = joblib.Parallel(n_jobs=2, batch_size=elements // 20)
-costs = []
-for _ in range(4):
-    before, started = cpu(), time.perf_counter()
-    parallel(joblib.delayed(workloads.double)(x) for x in values)
-    costs.append(((cpu() - before) / elements, (time.perf_counter() - started) / elements))
-print(json.dumps([min(cost) for cost in zip(*costs[1:])]))  # its workers stay: the first turn starts them
+if __name__ == "__main__":
+    elements = int(sys.argv[1])
+    values = workloads.numbers(elements).tolist()
+    chunk = elements // 20
+    exec(sys.argv[2])
+    costs = []
+    for _ in range(4):
+        before, started = cpu(), time.perf_counter()
+        exec(sys.argv[3])
+        costs.append(((cpu() - before) / elements, (time.perf_counter() - started) / elements))
+    print(json.dumps([min(cost) for cost in zip(*costs[1:])]))  # its workers stay: the first turn starts them
 """
 
 
-def joblib_cost(elements: int) -> Cost:
-    """Measure joblib in a process of its own, for it leaves threads and workers behind."""
-    cpu, wall = json.loads(run_child("-c", JOBLIB, str(elements)).stdout)
+def package_cost(elements: int, setup: str, work: str) -> Cost:
+    """Measure a package in a process of its own."""
+    printed = run_child("-c", PACKAGE, str(elements), setup, work).stdout.strip()
+    cpu, wall = json.loads(printed.splitlines()[-1])
     return Cost(cpu=cpu, own_cpu=cpu, wall=wall)
 
 

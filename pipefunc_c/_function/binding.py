@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
+from pipefunc_c._containers import as_mapping
 from pipefunc_c._function.names import check_name, check_output_name, scoped_renames
 from pipefunc_c._spec.dimensions import normalize_shape
 from pipefunc_c._spec.mapspec import MapSpec
@@ -179,6 +180,7 @@ class Binding:
 
     def _by_native(self, values: Mapping[str, Any], option: str) -> dict[str, Any]:
         """Return values by native names; refuse those that are no parameters."""
+        as_mapping(values, option)
         for name in values:
             if name not in self.native_names:
                 message = (
@@ -225,7 +227,7 @@ class Binding:
     ) -> Binding:
         """Return a binding with other names; defaults, bound values and the mapspec move along."""
         natives = self.known_names(update_from)
-        for name in renames:
+        for name in as_mapping(renames, "renames", "a new name per name"):
             if name not in natives:
                 message = (
                     f"Unexpected `renames` argument {name!r}; the {update_from} parameters and outputs are "

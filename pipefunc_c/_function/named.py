@@ -6,8 +6,9 @@ import dataclasses
 import inspect
 from typing import TYPE_CHECKING, Any, Literal
 
+from pipefunc_c._containers import as_mapping
 from pipefunc_c._function.names import unscoped
-from pipefunc_c._function.signature import annotations_of, split_output_type
+from pipefunc_c._function.signature import annotations_of, named_parameter, split_output_type
 from pipefunc_c.typing import NoAnnotation, Unresolvable
 
 if TYPE_CHECKING:
@@ -141,14 +142,8 @@ class NamedFunction:
         for name, native in self.binding.native_names.items():
             if native in self.binding.native_bound:
                 continue
-            parameter = inspect.Parameter(
-                native,
-                inspect.Parameter.POSITIONAL_OR_KEYWORD,
-                default=defaults.get(name, empty),
-                annotation=hints.get(name, empty),
-            )
-            parameter._name = name  # type: ignore[attr-defined]  # the constructor refuses scoped names
-            parameters.append(parameter)
+            kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+            parameters.append(named_parameter(name, kind, defaults.get(name, empty), hints.get(name)))
         types = self.output_annotation.values()
         if any(hint is NoAnnotation or isinstance(hint, Unresolvable) for hint in types):
             returned: Any = inspect.Signature.empty
@@ -262,5 +257,6 @@ class NamedFunction:
             Axis to new axis.
 
         """
+        as_mapping(renames, "renames", "a new axis per axis")
         if self.mapspec is not None:
             self.mapspec = self.mapspec.rename_axes(renames)

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
+from pipefunc_c._containers import as_iterable
 from pipefunc_c.exceptions import InputError, InvalidTypeError, InvalidValueError
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ def scoped_renames(  # noqa: PLR0913, PLR0917  the four last are the public argu
     Raises
     ------
     InvalidTypeError
-        If the scope is not a str or None.
+        If the scope is not a str or None, or the names are in no container.
     InvalidValueError
         If the scope is no identifier or the name of a parameter or output, or if a name is unknown.
 
@@ -127,9 +128,10 @@ def scoped_renames(  # noqa: PLR0913, PLR0917  the four last are the public argu
         if scope in map(unscoped, (*parameters, *output_names)):
             message = f"the scope {scope!r} is also the name of a parameter or output; they must differ"
             raise InvalidValueError(message, detail=scope)
+    kept = {name for name in as_iterable(exclude or (), "exclude") if isinstance(name, str)}
     renames = {}
     for name in chosen:
-        if name not in frozenset(exclude or ()):
+        if name not in kept:
             renames[name] = _scoped(name, scope)
     return renames
 
@@ -142,7 +144,7 @@ def _chosen(names: Iterable[str] | Literal["*"] | None, known: Collection[str], 
             message = f"`{option}` must be a set of names, '*' or None, got {names!r}"
             raise InvalidValueError(message, detail=names, hint=f"Write {{{names!r}}} for this one name.")
         return list(known)
-    chosen = sorted(names)
+    chosen = sorted(as_iterable(names, option, "a set of names, '*' or None"), key=str)
     for name in chosen:
         if name not in known:
             message = f"`{option}` has {name!r}, which is not one of {tuple(known)}"

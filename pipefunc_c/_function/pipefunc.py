@@ -8,6 +8,7 @@ import pickle
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
 from pipefunc_c import _optional
+from pipefunc_c._containers import as_callable_or_none, as_mapping
 from pipefunc_c._function.binding import Binding
 from pipefunc_c._function.calling import CallableFunction
 from pipefunc_c._function.failure import record_failure
@@ -135,7 +136,7 @@ class PipeFunc(CallableFunction, Generic[P, R]):
     Raises
     ------
     InvalidTypeError
-        If `func` is not callable, or a name or the mapspec has a wrong type.
+        If `func`, the picker or the hook is not callable, or a name, the mapspec or a dict has a wrong type.
     InvalidValueError
         If names are malformed, unknown or not unique, the mapspec does not fit them, or the resources or
         their options are refused.
@@ -194,7 +195,8 @@ class PipeFunc(CallableFunction, Generic[P, R]):
         if resources is not None or parallelization_mode is not None:
             resources = as_resources(resources, parallelization_mode, function_name(func))
         check_scope(resources_scope, func)
-        binding = Binding(signature, output_name, dict(renames or {}), internal_shape=internal_shape)
+        names = dict(as_mapping(renames, "renames", "a new name per name")) if renames else {}
+        binding = Binding(signature, output_name, names, internal_shape=internal_shape)
         if defaults:
             binding = binding.with_defaults(defaults)
         if bound:
@@ -206,8 +208,8 @@ class PipeFunc(CallableFunction, Generic[P, R]):
         self.__dict__.update(
             func=func,
             binding=binding,
-            output_picker=output_picker,
-            post_execution_hook=post_execution_hook,
+            output_picker=as_callable_or_none(output_picker, "output_picker"),
+            post_execution_hook=as_callable_or_none(post_execution_hook, "post_execution_hook"),
             debug=debug,
             print_error=print_error,
             cache=cache,

@@ -168,6 +168,37 @@ def documentation(func: Any) -> str | None:
     return func.__doc__ if owned else None
 
 
+def named_parameter(
+    name: str, kind: inspect._ParameterKind, default: Any = inspect.Parameter.empty, annotation: Any = None
+) -> inspect.Parameter:
+    """Make a parameter whose name may have a scope, which the constructor refuses.
+
+    Parameters
+    ----------
+    name
+        Its name.
+    kind, default
+        As for ``inspect.Parameter``.
+    annotation
+        The same; None: there is none.
+
+    Returns
+    -------
+    inspect.Parameter
+        The parameter.
+
+    Examples
+    --------
+    >>> str(named_parameter("s.x", inspect.Parameter.KEYWORD_ONLY, 1))
+    's.x=1'
+
+    """
+    hint = inspect.Parameter.empty if annotation is None else annotation
+    parameter = inspect.Parameter("_", kind, default=default, annotation=hint)
+    parameter._name = name  # type: ignore[attr-defined]  # unchecked, other than by the constructor
+    return parameter
+
+
 def call_target(func: Callable[..., Any]) -> Callable[..., Any]:
     """Return what to call per element in the place of a callable.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pipefunc_c._spec.arrayspec import ArraySpec
 from pipefunc_c._spec.mapspec import MapSpec
@@ -60,15 +60,15 @@ def add_axis(graph: FunctionGraph, parameters: Iterable[str], axis: str) -> dict
     if not isinstance(given, str):
         message = f"an axis must be a str, several of them with commas between, got {given!r}"
         raise InvalidTypeError(message, detail=given)
-    parameters = [parameters] if isinstance(parameters, str) else list(parameters)
+    names: list[Any] = [parameters] if isinstance(parameters, str) else list(parameters)
     known = {n for f in graph.defined for n in f.parameters if n not in f.bound}
-    for name in parameters:
-        if name not in known:
+    for name in names:
+        if not isinstance(name, str) or name not in known:
             message = f"no function takes {name!r}; an axis can be added to {sorted(known)}"
             raise InvalidValueError(message, detail=name)
     before: Specs = {function: function.mapspec for function in graph.functions}
     specs = dict(before)
-    for name in parameters:
+    for name in names:
         for each in axis.split(","):
             specs = _with_axis(graph, specs, name, each.strip())
     return {f: spec for f, spec in specs.items() if spec is not None and spec != before[f]}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from pipefunc_c._containers import as_iterable
 from pipefunc_c._function.pipefunc import PipeFunc
 from pipefunc_c.exceptions import GraphError, UnknownNameError
 
@@ -199,7 +200,8 @@ class FunctionGraph:
             If an output does not exist.
 
         """
-        targets = [output_name] if isinstance(output_name, str | tuple) else list(output_name)
+        one = isinstance(output_name, str | tuple)
+        targets = [output_name] if one else as_iterable(output_name, "output_name", "a name or a list")
         return self.reachable(map(self.find, targets), self.dependencies)
 
     def reachable(

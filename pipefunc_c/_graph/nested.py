@@ -40,7 +40,8 @@ class NestedPipeFunc(PipeFunc[..., Any]):
     mapspec
         How it maps over arrays, in new names; by default that of the inner functions together.
     resources
-        What it needs to run; by default the largest of each that an inner function asks for.
+        What it needs to run; by default the largest of each that an inner function asks for. The inner
+        functions get these in the place of their own.
     resources_scope
         As for `PipeFunc`.
     bound
@@ -100,11 +101,7 @@ class NestedPipeFunc(PipeFunc[..., Any]):
         variant_group: str | None = None,
     ) -> None:
         functions = _checked(pipefuncs)
-        given: object = resources
-        if callable(given):
-            message = f"the resources of a NestedPipeFunc cannot be callable, got {given!r}"
-            hint = "Give a Resources or a dict, or do not nest the functions."
-            raise InvalidTypeError(message, detail=given, hint=hint)
+        _check_resources(resources)
         call = NestedCall(functions, output_name, function_name)
         combined = None
         if mapspec is None:
@@ -124,6 +121,16 @@ class NestedPipeFunc(PipeFunc[..., Any]):
         )
         if combined is not None:
             self.mapspec = combined.rename(self.renames)
+        if self.resources is not None:
+            call.hand_on(self.resources)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name != "resources":
+            super().__setattr__(name, value)
+            return
+        _check_resources(value)
+        super().__setattr__(name, value)
+        self.func.hand_on(self.resources)
 
     @property
     def pipefuncs(self) -> tuple[AnyFunc, ...]:
@@ -213,6 +220,13 @@ class NestedPipeFunc(PipeFunc[..., Any]):
 
     def __repr__(self) -> str:
         return f"NestedPipeFunc(pipefuncs={list(self.pipefuncs)})"
+
+
+def _check_resources(resources: object) -> None:
+    if callable(resources):
+        message = f"the resources of a NestedPipeFunc cannot be callable, got {resources!r}"
+        hint = "Give a Resources or a dict, or do not nest the functions."
+        raise InvalidTypeError(message, detail=resources, hint=hint)
 
 
 def _checked(pipefuncs: object) -> tuple[AnyFunc, ...]:

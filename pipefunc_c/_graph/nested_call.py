@@ -6,7 +6,7 @@ import inspect
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from pipefunc_c._function.signature import NativeSignature
+from pipefunc_c._function.signature import NativeSignature, named_parameter
 from pipefunc_c._graph.evaluate import run
 from pipefunc_c._graph.validate import build_graph
 from pipefunc_c._hashing.identity import code_identity
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from pipefunc_c._graph.graph import AnyFunc, FunctionGraph, OutputName
     from pipefunc_c.cache._base import CacheBase
+    from pipefunc_c.resources import Resources, ResourcesCallable
 
 _pipeline_factories: list[Callable[[list[AnyFunc]], Any]] = []
 
@@ -131,6 +132,20 @@ class NestedCall:
             self._pipeline = pipeline
         return self._pipeline
 
+    def hand_on(self, resources: Resources | ResourcesCallable | None) -> None:
+        """Give resources to all functions, in the place of their own.
+
+        Parameters
+        ----------
+        resources
+            The resources.
+
+        """
+        for function in self.functions:
+            function.resources = resources
+        if self._graph is not None:
+            self._graph.plans.clear()  # which know how each function was called before
+
     @property
     def output_names(self) -> tuple[str, ...]:
         """The outputs, always as a tuple."""
@@ -160,12 +175,10 @@ class NestedCall:
         """The root arguments, sorted; they are all given by keyword."""
         graph = self.graph
         factories = frozenset(name for f in graph.functions for name in f.own_defaults)
-        parameters = {}
-        for name in graph.root_args:
-            default = graph.defaults.get(name, inspect.Parameter.empty)
-            parameter = inspect.Parameter("_", inspect.Parameter.KEYWORD_ONLY, default=default)
-            parameter._name = name  # type: ignore[attr-defined]  # the constructor refuses scoped names
-            parameters[name] = parameter
+        kind, empty = inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.empty
+        parameters = {
+            name: named_parameter(name, kind, graph.defaults.get(name, empty)) for name in graph.root_args
+        }
         defaults = {name: graph.defaults[name] for name in graph.root_args if name in graph.defaults}
         return NativeSignature(parameters, defaults, factories & defaults.keys(), (), open_ended=False)
 
@@ -173,7 +186,7 @@ class NestedCall:
     def __signature__(self) -> inspect.Signature:
         hints = {name: hint for f in reversed(self.graph.functions) for name, hint in _free_hints(f).items()}
         parameters = [
-            parameter.replace(annotation=hints[name]) if name in hints and name.isidentifier() else parameter
+            named_parameter(name, parameter.kind, parameter.default, hints.get(name))
             for name, parameter in self.native_signature.parameters.items()
         ]
         produced = {name: hint for f in self.graph.functions for name, hint in f.output_annotation.items()}
@@ -202,6 +215,7 @@ class NestedCall:
                 list(f.binding.native_bound.items()),
                 list(f.binding.native_defaults.items()),
                 f.output_picker,
+                *([] if f.resources_variable is None else [f.resources_variable, repr(f.resources)]),
             )
             for f in self.functions
         )

@@ -215,8 +215,9 @@ def _root_args(graph: FunctionGraph, needed: tuple[AnyFunc, ...]) -> dict[AnyFun
 
 
 def _kept_outputs(graph: FunctionGraph, group: Collection[AnyFunc], target: AnyFunc) -> OutputName:
-    """Return the outputs of a group that are the target or that others take."""
+    """Return the outputs of a group that others take, and all of the functions that nothing in it takes."""
     takers = {each for function in group for each in graph.dependents[function]} - {*group}
     taken = {name for each in takers for name in each.parameters if name not in each.bound}
-    names = tuple(n for f in group for n in f.output_names if n in taken or f is target)
+    ends = {f for f in group if f is target or not any(each in group for each in graph.dependents[f])}
+    names = tuple(n for f in group for n in f.output_names if n in taken or f in ends)
     return names[0] if len(names) == 1 else names

@@ -111,11 +111,11 @@ def _needed(
     while pending:
         binding = pending.pop().binding
         for name in binding.parameters:
-            if name in binding.bound:
-                continue
             if name in given:
-                used.add(name)
-            elif name in graph.producers:
+                used.add(name)  # also if it is bound, which goes before what is given
+            if name in binding.bound or name in given:
+                continue
+            if name in graph.producers:
                 producer = graph.producers[name]
                 if producer not in found:
                     found.add(producer)

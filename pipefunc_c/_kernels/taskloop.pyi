@@ -1,6 +1,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 from typing_extensions import Buffer
 
@@ -47,4 +48,5 @@ class TaskLoop:
         deadline: float = ...,
         max_bytes: int = ...,
         stop_flag: Buffer | None = None,
+        current: npt.NDArray[np.int64] | None = None,
     ) -> int: ...

@@ -106,6 +106,8 @@ cdef class Frame:
     cdef int stride, countdown
     cdef bint stopped, in_element
     cdef const unsigned char[::1] flag
+    cdef long long* current              # where the element that runs is told to others; or NULL
+    cdef object current_owner
 
     cdef inline int leave_element(self) except -1:
         self.in_element = False
@@ -237,7 +239,7 @@ cdef class TaskLoop:
                     raise InvalidValueError(f"an input of size {size} is too short for an axis of {length}")
             self.strides.append(axis_strides([s for s, _ in moving], [a for _, a in moving], len(self.shape)))
 
-    def run(self, start, stop, *, deadline=math.inf, max_bytes=1 << 26, stop_flag=None):
+    def run(self, start, stop, *, deadline=math.inf, max_bytes=1 << 26, stop_flag=None, current=None):
         """Run the requested tasks of ``[start, stop)``.
 
         Parameters
@@ -250,6 +252,8 @@ cdef class TaskLoop:
             Bytes of results after which the run returns early.
         stop_flag : writable buffer, optional
             The run returns early once its first byte is not 0.
+        current : ndarray of int64, optional
+            The index of each element is stored in its first place before the element is computed.
 
         Returns
         -------
@@ -269,12 +273,16 @@ cdef class TaskLoop:
         cdef Py_ssize_t first = start, last = stop
         cdef Frame frame
         cdef const unsigned char[::1] flag = None
+        cdef long long[::1] places
         cdef Py_ssize_t begin, end
         if not 0 <= first <= last <= self.size:
             raise OutOfBoundsError(f"range [{start}, {stop}) is not inside [0, {self.size})")
         if stop_flag is not None:
             flag = np.frombuffer(stop_flag, dtype=np.uint8, count=1)
         frame = self.new_frame(deadline, max_bytes, flag)
+        if current is not None:
+            places = current
+            frame.current, frame.current_owner = &places[0], current
         frame.reached = first
         runs = [(first, last)] if self.runs is None else intersect_runs(self.runs, first, last).tolist()
         try:
@@ -363,6 +371,8 @@ cdef class TaskLoop:
                 slots[k].offset = odometer.offsets[k]
             for step in range(count):
                 odometer.position[inner] = origin + step
+                if frame.current != NULL:
+                    frame.current[0] = frame.reached
                 frame.in_element = True
                 self.run_element(frame, frame.reached)
                 frame.leave_element()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from typing import TYPE_CHECKING, Any
 
+from pipefunc_c._function.signature import named_parameter
 from pipefunc_c.exceptions import InputError
 
 if TYPE_CHECKING:
@@ -121,12 +122,8 @@ class PipelineFunction:
 
     def _signature(self, kind: inspect._ParameterKind) -> inspect.Signature:
         defaults = self.pipeline.defaults
-        parameters = []
-        for name in self.root_args:
-            default = defaults.get(name, inspect.Parameter.empty)
-            parameter = inspect.Parameter("_", kind, default=default)
-            parameter._name = name  # type: ignore[attr-defined]  # the constructor refuses scoped names
-            parameters.append(parameter)
+        empty = inspect.Parameter.empty
+        parameters = [named_parameter(name, kind, defaults.get(name, empty)) for name in self.root_args]
         # Unchecked, because a default may stand before a parameter without one.
         return inspect.Signature(parameters, __validate_parameters__=False)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from pipefunc_c import _optional
@@ -10,6 +9,7 @@ from pipefunc_c._graph.drawing import graphviz, matplotlib, widget
 from pipefunc_c._graph.drawing.combinable import combinable
 from pipefunc_c._graph.drawing.compose import compose
 from pipefunc_c._graph.drawing.style import read_style
+from pipefunc_c._notebook import in_notebook
 from pipefunc_c._pipeline.views import PipelineViews
 from pipefunc_c.exceptions import InvalidValueError, MissingDependencyError, NotAvailableError
 
@@ -164,7 +164,7 @@ class DrawingMethods(PipelineViews):
         )
         if filename is not None:
             graphviz.save(digraph, filename)
-        if return_type == "html" or (return_type is None and _in_notebook()):
+        if return_type == "html" or (return_type is None and in_notebook()):
             return widget.to_html(graphviz.render(digraph, "svg"))
         return digraph
 
@@ -254,7 +254,7 @@ class DrawingMethods(PipelineViews):
 def _best_backend(kwargs: Mapping[str, Any]) -> Backend:
     drawable = _optional.is_available("graphviz")
     fits_widget = kwargs.keys() <= {"orient", "graphviz_kwargs"}
-    if drawable and fits_widget and _in_notebook() and _optional.is_available("graphviz_anywidget"):
+    if drawable and fits_widget and in_notebook() and _optional.is_available("graphviz_anywidget"):
         return "graphviz_widget"
     if drawable and graphviz.dot_is_installed():
         return "graphviz"

@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any, Literal
 
-from pipefunc_c._function.names import scoped_renames
+from pipefunc_c._containers import as_mapping
+from pipefunc_c._function.names import flatten_scopes, scoped_renames
 from pipefunc_c._function.pipefunc import PipeFunc, Revision
 from pipefunc_c._graph.connections import Connections
 from pipefunc_c._graph.graph import FunctionGraph, find_function
@@ -268,17 +269,23 @@ class EditablePipeline(PipelineViews):
         Parameters
         ----------
         defaults
-            Default per parameter.
+            Default per parameter. Those of a scope may be given together as a dict.
         overwrite
             Whether to drop all defaults that were given before.
 
         Raises
         ------
+        InvalidTypeError
+            If `defaults` is no dict.
         InvalidValueError
             If no function has a parameter of that name that is not bound.
+        InputError
+            If one is given twice: by its full name and in the dict of its scope.
 
         """
         bindings = [function.binding for function in self._functions]
+        scopes = frozenset().union(*[binding.scopes for binding in bindings])
+        defaults = flatten_scopes(as_mapping(defaults, "defaults"), scopes)
         unbound = {name for b in bindings for name in b.parameters if name not in b.bound}
         self._check_used(defaults, unbound, "parameter that is not bound")
 
@@ -318,6 +325,7 @@ class EditablePipeline(PipelineViews):
             If no function has a name, or a name would be used twice.
 
         """
+        as_mapping(renames, "renames", "a new name per name")
         known = [f.binding.known_names(update_from) for f in self._functions]
         self._check_used(renames, set().union(*known), f"{update_from} parameter or output")
 
@@ -378,6 +386,7 @@ class EditablePipeline(PipelineViews):
             If no mapspec has an axis.
 
         """
+        as_mapping(renames, "renames", "a new axis per axis")
         axes = {axis for names in self.mapspec_axes.values() for axis in names if axis is not None}
         self._check_used(renames, axes, "axis of a mapspec")
         self._update(lambda function: function.update_mapspec_axes(renames))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Self
 
+from pipefunc_c._containers import as_iterable, as_names
 from pipefunc_c._function.pipefunc import PipeFunc
 from pipefunc_c._graph.select import functions_between
 from pipefunc_c._pipeline.editing import EditablePipeline
@@ -76,12 +77,21 @@ class JoiningMethods(RewritingMethods):
 
         Raises
         ------
+        InvalidTypeError
+            If `inputs` or `output_names` holds no names.
         InputError
             If neither is given, an input does not exist, or the inputs are not enough.
         UnknownNameError
             If an output does not exist.
 
         """
-        given = {inputs} if isinstance(inputs, str) else inputs if inputs is None else set(inputs)
-        targets = [output_names] if isinstance(output_names, str | tuple) else output_names
+        given: set[str] | None = None
+        if inputs is not None:
+            given = {inputs} if isinstance(inputs, str) else as_names(inputs, "inputs")
+        targets: Iterable[OutputName] | None = None
+        if output_names is not None:
+            if isinstance(output_names, str | tuple):
+                targets = [output_names]
+            else:
+                targets = as_iterable(output_names, "output_names")
         return self.copy(functions=functions_between(self.function_graph, given, targets))

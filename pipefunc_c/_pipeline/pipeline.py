@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Self
 
+from pipefunc_c._containers import as_iterable
 from pipefunc_c._function.pipefunc import Revision
 from pipefunc_c._graph.describe import as_text
 from pipefunc_c._graph.nested_call import register_pipeline_factory
@@ -54,7 +55,7 @@ class Pipeline(DrawingMethods, RunningMethods):
     MapSpecError
         If the mapspecs disagree.
     InvalidTypeError
-        If a function is not callable, or types do not fit.
+        If an option or a function is of a wrong type, or types do not fit.
     InvalidValueError
         If there is no such cache, or a function does not fit its mapspec.
 
@@ -86,6 +87,7 @@ class Pipeline(DrawingMethods, RunningMethods):
         name: str | None = None,
         description: str | None = None,
     ) -> None:
+        as_iterable(functions, "functions", "a list of functions")
         self.name = name
         self.description = description
         super().__init__(

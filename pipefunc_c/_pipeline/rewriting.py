@@ -127,7 +127,8 @@ class RewritingMethods(EditablePipeline):
         Returns
         -------
         Pipeline
-            A new pipeline. Of functions that are nested it has the outputs that others take.
+            A new pipeline. Of functions that are nested it has the outputs that others take, and all of
+            those of them that come last.
 
         Raises
         ------

@@ -8,6 +8,7 @@ from pipefunc_c._graph.evaluate import run
 from pipefunc_c._pipeline.callable import PipelineFunction
 from pipefunc_c._pipeline.joining import JoiningMethods
 from pipefunc_c.cache._make import make_cache
+from pipefunc_c.map._async_run import run_map_async
 from pipefunc_c.map._run import run_map
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from pipefunc_c._spec.dimensions import Dimension
     from pipefunc_c.cache._base import CacheBase
     from pipefunc_c.cache._make import CacheType
+    from pipefunc_c.map._async_map import AsyncMap
     from pipefunc_c.map._options import ErrorHandling, SchedulingStrategy
     from pipefunc_c.map._outputs import ResultDict
     from pipefunc_c.map._run_folder import ResumeValidation
@@ -157,6 +159,7 @@ class RunningMethods(JoiningMethods):
         scheduling_strategy: SchedulingStrategy = "generation",
         sync: float | None = None,
         retry_errors: bool = False,
+        timeout: float | Mapping[str | tuple[str, ...], float | None] | None = None,
     ) -> ResultDict:
         """Run the pipeline over arrays; all arguments are those of `pipefunc_c.map.run_map`.
 
@@ -168,7 +171,7 @@ class RunningMethods(JoiningMethods):
             As for `pipefunc_c.map.run_map`.
         fixed_indices, auto_subpipeline, show_progress, return_results, error_handling
             As for `pipefunc_c.map.run_map`.
-        scheduling_strategy, sync, retry_errors
+        scheduling_strategy, sync, retry_errors, timeout
             As for `pipefunc_c.map.run_map`.
 
         Returns
@@ -212,6 +215,93 @@ class RunningMethods(JoiningMethods):
             scheduling_strategy=scheduling_strategy,
             sync=sync,
             retry_errors=retry_errors,
+            timeout=timeout,
+        )
+
+    def map_async(  # noqa: PLR0913  these are the options that users know
+        self,
+        inputs: Mapping[str, Any],
+        run_folder: str | Path | None = None,
+        internal_shapes: Mapping[str, Dimension | tuple[Dimension, ...]] | None = None,
+        *,
+        output_names: str | Iterable[OutputName] | None = None,
+        executor: Any = None,
+        chunksizes: Any = None,
+        storage: str | Mapping[OutputName, str] | None = None,
+        persist_memory: bool = True,
+        cleanup: bool | None = None,
+        resume: bool = False,
+        resume_validation: ResumeValidation = "auto",
+        fixed_indices: Mapping[str, int | slice] | None = None,
+        auto_subpipeline: bool = False,
+        show_progress: bool | str | None = None,
+        return_results: bool = True,
+        error_handling: ErrorHandling = "raise",
+        scheduling_strategy: SchedulingStrategy = "generation",
+        sync: float | None = None,
+        retry_errors: bool = False,
+        timeout: float | Mapping[str | tuple[str, ...], float | None] | None = None,
+        display_widgets: bool = True,
+        start: bool = True,
+    ) -> AsyncMap:
+        """Run the pipeline over arrays in the background of an event loop.
+
+        Parameters
+        ----------
+        inputs, run_folder, internal_shapes, output_names
+            As for `pipefunc_c.map.run_map`.
+        executor, chunksizes, storage, persist_memory, cleanup, resume, resume_validation
+            As for `pipefunc_c.map.run_map`.
+        fixed_indices, auto_subpipeline, show_progress, return_results, error_handling
+            As for `pipefunc_c.map.run_map`.
+        scheduling_strategy, sync, retry_errors, timeout
+            As for `pipefunc_c.map.run_map`.
+        display_widgets, start
+            As for `pipefunc_c.map.run_map_async`.
+
+        Returns
+        -------
+        AsyncMap
+            ``await runner.task`` gives the results; ``runner.result()`` does where no event loop runs.
+
+        Raises
+        ------
+        PipefuncError
+            As `pipefunc_c.map.run_map_async`.
+
+        Examples
+        --------
+        >>> from pipefunc_c._function.pipefunc import PipeFunc
+        >>> from pipefunc_c._pipeline.pipeline import Pipeline
+        >>> pipeline = Pipeline([(PipeFunc(lambda x: 2 * x, "y"), "x[i] -> y[i]")])
+        >>> pipeline.map_async({"x": [1, 2, 3]}, start=False).result()["y"].output.tolist()
+        [2, 4, 6]
+
+        """
+        return run_map_async(
+            self,
+            inputs,
+            run_folder,
+            internal_shapes,
+            output_names=output_names,
+            executor=executor,
+            chunksizes=chunksizes,
+            storage=storage,
+            persist_memory=persist_memory,
+            cleanup=cleanup,
+            resume=resume,
+            resume_validation=resume_validation,
+            fixed_indices=fixed_indices,
+            auto_subpipeline=auto_subpipeline,
+            show_progress=show_progress,
+            return_results=return_results,
+            error_handling=error_handling,
+            scheduling_strategy=scheduling_strategy,
+            sync=sync,
+            retry_errors=retry_errors,
+            timeout=timeout,
+            display_widgets=display_widgets,
+            start=start,
         )
 
     def func(self, output_name: OutputName | list[OutputName] | None = None) -> PipelineFunction:

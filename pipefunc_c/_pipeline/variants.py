@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
+from pipefunc_c._containers import as_iterable
 from pipefunc_c._function.pipefunc import PipeFunc
 from pipefunc_c._pipeline.pipeline import Pipeline
 from pipefunc_c._pipeline.variant_merge import merged_functions
@@ -80,6 +81,7 @@ class VariantPipeline:
         name: str | None = None,
         description: str | None = None,
     ) -> None:
+        as_iterable(functions, "functions", "a list of functions")
         self.functions: list[AnyFunc] = [_as_function(each) for each in functions]
         self.default_variant = default_variant
         self.lazy = lazy

@@ -179,7 +179,7 @@ class PipelineViews(ArrayViews):
         Parameters
         ----------
         output_name
-            The output, or the function that computes it.
+            The output, or the function that computes it. A root argument needs nothing.
 
         Returns
         -------
@@ -189,19 +189,21 @@ class PipelineViews(ArrayViews):
         Raises
         ------
         UnknownNameError
-            If there is no such output.
+            If there is no such output or root argument.
 
         """
         graph = self.function_graph
+        if output_name in graph.root_args:
+            return []
         return _outputs_of(graph.reachable([graph.find(_output_of(output_name))], graph.dependencies)[:-1])
 
     def func_dependents(self, name: OutputName | AnyFunc) -> list[OutputName]:
-        """Return the outputs that need an output, directly or not.
+        """Return the outputs that need an output or a root argument, directly or not.
 
         Parameters
         ----------
         name
-            The output, or the function that computes it.
+            The output, the function that computes it, or the root argument.
 
         Returns
         -------
@@ -211,10 +213,13 @@ class PipelineViews(ArrayViews):
         Raises
         ------
         UnknownNameError
-            If there is no such output.
+            If there is no such output or root argument.
 
         """
         graph = self.function_graph
+        if name in graph.root_args:
+            takers = [f for f in graph.defined if name in f.parameters and name not in f.binding.bound]
+            return _outputs_of(graph.reachable(takers, graph.dependents))
         return _outputs_of(graph.reachable([graph.find(_output_of(name))], graph.dependents)[1:])
 
     @property

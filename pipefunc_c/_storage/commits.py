@@ -173,15 +173,23 @@ class CommittedRun:
         """An attempt that wins over all that are there."""
         return max((record.attempt for record in self.records), default=-1) + 1
 
-    def pieces(self, stage: int, n_outputs: int | None = None, size: int | None = None) -> list[list[Piece]]:
-        """Give what the valid records of a stage hold, in order: a list of outputs each."""
+    def pieces(
+        self, stage: int, n_outputs: int | None = None, size: int | None = None, *, checked: bool = True
+    ) -> list[list[Piece]]:
+        """Give what the valid records of a stage hold, in order: a list of outputs each.
+
+        Who only counts need not have the data read and ``checked``.
+        """
         found: list[list[Piece]] = []
         for record in self.records:
             fits = n_outputs in (None, len(record.outputs)) and (size is None or record.stop <= size)
-            if record.stage == stage and fits and record.start >= 0 and self._is_whole(record):
+            if record.stage == stage and fits and record.start >= 0 and self._is_there(record, checked):
                 file = self._files[record.writer]
                 found.append([Piece(record, output, file) for output in record.outputs])
         return found
+
+    def _is_there(self, record: Record, checked: bool) -> bool:
+        return self._is_whole(record) if checked else record.writer in self._files
 
     def _is_whole(self, record: Record) -> bool:
         file = self._files.get(record.writer)

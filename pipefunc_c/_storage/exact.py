@@ -40,6 +40,7 @@ def _restore_scalar(kind: type[Any], plain: np.generic, state: dict[str, Any] | 
     return value
 
 
+_ARRAYS = {np.ndarray, np.memmap}
 # Where it is no other name of one of them, a NumPy scalar of this type comes back as one of 64 bits.
 _INEXACT = {np.longlong, np.ulonglong} - {np.int64, np.uint64}
 
@@ -70,11 +71,11 @@ def exact(values: list[Any]) -> list[Any]:
     """
     kinds = set(map(type, values))
     inexact = {kind for kind in kinds if issubclass(kind, np.generic) and _loses_type(kind)}
-    if not inexact and np.ndarray not in kinds:
+    if not inexact and kinds.isdisjoint(_ARRAYS):
         return values
     return [
         _Exact(value)
-        if type(value) in inexact or (type(value) is np.ndarray and _loses_dtype(value.dtype))
+        if type(value) in inexact or (type(value) in _ARRAYS and _loses_dtype(value.dtype))
         else value
         for value in values
     ]

@@ -14,6 +14,7 @@ import numpy as np
 from pipefunc_c._describe import message_of
 from pipefunc_c._optional import require
 from pipefunc_c._storage.exact import exact
+from pipefunc_c._storage.patient_pickle import pickle_in_parts, unpickle
 from pipefunc_c.exceptions import InvalidTypeError, OperationError
 
 if TYPE_CHECKING:
@@ -119,18 +120,18 @@ def dump(value: object, *, portable: bool) -> bytes:
     [1, None]
     """
     try:
-        data = pickle.dumps(value, 5)
+        parts = pickle_in_parts(value)
     except MemoryError:
         raise
     except Exception:  # __reduce__ may raise anything
-        data = b""
-    if data and not (portable and b"_main__" in data):
-        return data
+        parts = []
+    if parts and not (portable and any(b"_main__" in part for part in parts)):
+        return parts[0] if len(parts) == 1 else b"".join(parts)
     cloudpickle = require("cloudpickle")
     spawned = sys.modules.get("__mp_main__")
     if spawned is not None and spawned.__name__ == "__mp_main__":
         cloudpickle.register_pickle_by_value(spawned)
-    return bytes(cloudpickle.dumps(value, 5))
+    return b"".join(pickle_in_parts(value, cloudpickle.Pickler))
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,7 +240,7 @@ class _Decoded:
     def __init__(self, chunk: ObjectChunk) -> None:
         data = chunk.read()
         try:
-            positions, self.values = pickle.loads(data)
+            positions, self.values = unpickle(data)
         except Exception as error:  # whatever the classes of the user do
             raise OperationError(
                 f"elements {chunk.first} to {chunk.last - 1} cannot be read back: "

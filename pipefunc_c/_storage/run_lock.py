@@ -303,6 +303,51 @@ def describe_holder(path: str | Path) -> str:
     return _describe(_read(Path(path)))
 
 
+def holder_of(folder: str | Path) -> dict[str, Any]:
+    """Say who holds a folder, or held it last: host, pid, and when it started.
+
+    Examples
+    --------
+    >>> holder_of("no/such/folder")
+    {}
+    """
+    return _read(Path(folder) / LOCK_NAME)
+
+
+def is_held(folder: str | Path) -> bool:
+    """Tell whether a process holds a folder now; nothing is written.
+
+    Examples
+    --------
+    >>> is_held("no/such/folder")
+    False
+    """
+    lock = RunLock(folder)
+    try:
+        holders = lock._holders()
+        descriptor = os.open(lock.path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+    except OSError:
+        return False
+    try:
+        if any(path.exists() and not _is_dead(_read(path)) for path in holders.values()):
+            return True
+        return is_available("fcntl") and _is_locked(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _is_locked(descriptor: int) -> bool:
+    fcntl = require("fcntl")
+    try:
+        # Shared, so that those who look do not see each other; the close lets go of it.
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:  # no locks here
+        return False
+    return False
+
+
 def is_ours(folder: str | Path) -> bool:
     """Tell whether a folder bears a lock file of ours.
 

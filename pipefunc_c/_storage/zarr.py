@@ -25,8 +25,8 @@ class ZarrFileArray(ZarrArray):
     --------
     >>> import tempfile
     >>> folder = tempfile.mkdtemp()
-    >>> ZarrFileArray(folder, (3,)).dump(1, {"a": 1})  # doctest: +SKIP
-    >>> ZarrFileArray(folder, (3,)).mask_linear()  # doctest: +SKIP
+    >>> ZarrFileArray(folder, (3,)).dump(1, {"a": 1})
+    >>> ZarrFileArray(folder, (3,)).mask_linear()
     [True, False, True]
     """
 
@@ -97,9 +97,9 @@ class ZarrMemoryArray(_MemoryInZarr):
 
     Examples
     --------
-    >>> array = ZarrMemoryArray(None, (2,))  # doctest: +SKIP
-    >>> array.dump(0, 2.5)  # doctest: +SKIP
-    >>> array[0], array[1]  # doctest: +SKIP
+    >>> array = ZarrMemoryArray(None, (2,))
+    >>> array.dump(0, 2.5)
+    >>> array[0], array[1]
     (2.5, masked)
     """
 
@@ -121,9 +121,9 @@ class ZarrSharedMemoryArray(_MemoryInZarr):
 
     Examples
     --------
-    >>> array = ZarrSharedMemoryArray(None, 2)  # doctest: +SKIP
-    >>> array.dump(0, 1)  # doctest: +SKIP
-    >>> array.mask_linear()  # doctest: +SKIP
+    >>> array = ZarrSharedMemoryArray(None, 2)
+    >>> array.dump(0, 1)
+    >>> array.mask_linear()
     [False, True]
     """
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import pickle
 import struct
@@ -13,19 +12,22 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from pipefunc_c._describe import bytes_text
-from pipefunc_c._optional import require
+from pipefunc_c._optional import Later, require
 from pipefunc_c._storage.element_array import ElementArray
 from pipefunc_c._storage.exact import exact
 from pipefunc_c._storage.object_chunks import dump
 from pipefunc_c.exceptions import InvalidTypeError, InvalidValueError, OperationError, ShapeError
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Coroutine, Iterable, Iterator, Sequence
     from pathlib import Path
 
     import numpy.typing as npt
 
     from pipefunc_c._storage.base import Size
+else:
+    asyncio = Later("asyncio")
 
 ARRAY, MASK = "array", "mask"
 # A chunk of one value in zarr's codec vlen-bytes: how many values, and the length of the first.
@@ -140,8 +142,7 @@ class ZarrArray(ElementArray):
         if not self._is_checked:
             zarr = require_zarr()
             try:
-                with _without_warning():
-                    array, mask = (zarr.open_array(self.store, path=p, mode="r+") for p in (ARRAY, MASK))
+                array, mask = (zarr.open_array(self.store, path=path, mode="r") for path in (ARRAY, MASK))
             except FileNotFoundError:
                 return False
             self._check(ARRAY, array)

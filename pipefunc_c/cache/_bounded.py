@@ -18,7 +18,8 @@ class BoundedCache(CacheBase):
     """Keep a limited number of values; the base of `LRUCache` and `HybridCache`.
 
     A shared cache lives in this process until it is pickled, as it is when it goes to a worker, or until
-    `share` is called. Then its values move to a process of their own, and it and all its copies use those.
+    `share` is called. Then its values move to a process of their own, and it and all its copies use those. A
+    copy that cannot reach that process goes on alone with the values that there were when it was pickled.
     """
 
     def __init__(self, content: RecentContent, allow_cloudpickle: bool, shared: bool, copy: bool) -> None:
@@ -49,7 +50,12 @@ class BoundedCache(CacheBase):
             state, kind = self._new_content
             content = kind.__new__(kind)
             content.__setstate__(state)
-            self._content, self.shared = content, False
+            kept = None if isinstance(self._content, RecentContent) else self._content.state()
+            self._content = content
+            if kept is not None:  # in a pickle that was opened elsewhere
+                content.restore(kept)
+                return ask(content)
+            self.shared = False
             message = (
                 f"The process of a shared {type(self).__name__} cannot be reached from here "
                 f"({type(error).__name__}: {error}); an empty cache of this process is used from now on."

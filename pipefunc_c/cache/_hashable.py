@@ -75,6 +75,8 @@ def to_hashable(obj: Any, fallback_to_pickle: bool = True) -> Any:
         return convert(obj)
     except RecursionError:  # it contains itself; pickle can do that
         return (MARKER, type(obj), _pickle_digest(obj, fallback_to_pickle))
+    except UnhashableError as error:
+        raise _of_whole(error, obj) from error.__cause__
 
 
 _ITSELF = frozenset({str, int, bytes, type(None)})
@@ -113,6 +115,21 @@ def exact_key(obj: Any) -> Hashable:
         return _exact(obj)
     except RecursionError:  # as in to_hashable
         return (MARKER, type(obj), _pickle_digest(obj, True))
+    except UnhashableError as error:
+        raise _of_whole(error, obj) from error.__cause__
+
+
+def _of_whole(error: UnhashableError, obj: Any) -> UnhashableError:
+    """Name what was given, too, where it is a part of it that can be no key."""
+    if error.detail is obj:
+        return error
+    message = f"{_with_article(obj)} can be no key, for {error.args[0]}"
+    return UnhashableError(message, detail=error.detail, hint=error.hint)
+
+
+def _with_article(obj: Any) -> str:
+    name = type(obj).__qualname__
+    return f"{'an' if name[0] in 'AEIOaeio' else 'a'} {name}"
 
 
 def _exact(obj: Any) -> Hashable:
@@ -192,33 +209,78 @@ def _array_content(obj: np.ndarray[Any, Any], convert: _Convert) -> Hashable:
 
 
 def _table_content(obj: Any, convert: _Convert) -> Hashable | None:
-    """Give the content of a series or frame; these packages are loaded if there is one."""
+    """Give the content of a series, index or frame; these packages are loaded if there is one."""
     pandas, polars = sys.modules.get("pandas"), sys.modules.get("polars")
-    if pandas is not None and isinstance(obj, pandas.Series | pandas.Index):
-        if not isinstance(obj.dtype, np.dtype):
-            return None  # categories and the like: a pickle has everything
-        index = None if isinstance(obj, pandas.Index) else convert(obj.index)
-        return (convert(obj.name), index, _array_content(obj.to_numpy(), convert))
-    if pandas is not None and isinstance(obj, pandas.DataFrame):
-        columns = [convert(obj.iloc[:, k]) for k in range(obj.shape[1])]
-        return (convert(obj.columns), convert(obj.index), tuple(columns))
+    if pandas is not None:
+        content = _pandas_content(pandas, obj, convert)
+        if content is not None:
+            return content
     if polars is not None and isinstance(obj, polars.Series):
-        return (obj.name, str(obj.dtype), tuple([convert(each) for each in obj.to_list()]))
+        return (obj.name, str(obj.dtype), _polars_values(obj, convert))
     if polars is not None and isinstance(obj, polars.DataFrame):
         return tuple([convert(column) for column in obj.get_columns()])
+    if polars is not None and isinstance(obj, polars.LazyFrame | polars.Expr):
+        plan = obj if isinstance(obj, polars.LazyFrame) else obj.meta
+        try:
+            return (plan.serialize(),)  # with the data that it starts from
+        except Exception:  # there are Python functions in it; a pickle may have them
+            return None
     return None
 
 
+def _polars_values(series: Any, convert: _Convert) -> Hashable:
+    if series.dtype.is_integer() or series.dtype.is_float():
+        # A NaN in a list would be equal to no other.
+        parts = (series.fill_null(0).to_numpy(), series.is_null().to_numpy())
+        return tuple([_array_content(part, convert) for part in parts])
+    return tuple([convert(each) for each in series.to_list()])
+
+
+def _pandas_content(pandas: Any, obj: Any, convert: _Convert) -> Hashable | None:
+    if isinstance(obj, pandas.DataFrame):
+        columns = [convert(obj.iloc[:, k]) for k in range(obj.shape[1])]
+        return (convert(obj.columns), convert(obj.index), tuple(columns))
+    if isinstance(obj, pandas.Series):
+        return (convert(obj.name), convert(obj.index), _pandas_values(pandas, obj, convert))
+    if isinstance(obj, pandas.Index):
+        names = tuple([convert(name) for name in obj.names])
+        return (names, _pandas_values(pandas, obj, convert))
+    if isinstance(obj, pandas.api.extensions.ExtensionArray):
+        return _pandas_values(pandas, obj, convert)
+    return None
+
+
+def _pandas_values(pandas: Any, values: Any, convert: _Convert) -> Hashable:
+    """Give the values of a series, index or array; those that are missing are told apart by their kind."""
+    if isinstance(values.dtype, np.dtype):
+        elements = values.to_numpy()
+        if not elements.dtype.hasobject:
+            return _array_content(elements, convert)
+    else:
+        values = getattr(values, "array", values)
+        if isinstance(values, pandas.Categorical):
+            codes = _array_content(np.asarray(values.codes), convert)
+            return (convert(values.categories), bool(values.ordered), codes)
+        elements = values.astype(object)
+    missing = np.asarray(pandas.isna(elements), dtype=bool)
+    # A missing value stands for itself only as an object: comparing it with others tells nothing.
+    found = [
+        (MARKER, type(each).__name__) if is_missing else convert(each)
+        for each, is_missing in zip(elements, missing, strict=True)
+    ]
+    return (str(values.dtype), tuple(found))
+
+
 def _pickle_digest(obj: Any, fallback: bool) -> str:
-    name = type(obj).__qualname__
+    name = _with_article(obj)
     hint = "Leave it out of what is cached, or make it hashable."
     if not fallback:
-        message = f"a {name} is not hashable and `fallback_to_pickle` is False"
+        message = f"{name} is not hashable and `fallback_to_pickle` is False"
         raise UnhashableError(message, detail=obj, hint=hint)
     try:
         data = _optional.require("cloudpickle").dumps(obj)
     except Exception as error:  # whatever a user's class raises
-        message = f"a {name} is neither hashable nor can it be pickled: {type(error).__name__}: {error}"
+        message = f"{name} is neither hashable nor can it be pickled: {type(error).__name__}: {error}"
         raise UnhashableError(message, detail=obj, hint=hint) from error
     return hashlib.md5(data, usedforsecurity=False).hexdigest()
 

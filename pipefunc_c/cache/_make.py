@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
+from pipefunc_c._containers import as_mapping
 from pipefunc_c.cache._bounded import HybridCache, LRUCache
 from pipefunc_c.cache._disk import DiskCache
 from pipefunc_c.cache._simple import SimpleCache
@@ -51,7 +52,7 @@ def make_cache(
     InvalidValueError
         If the type is unknown, or an argument has a wrong value.
     InvalidTypeError
-        If the class has no such argument.
+        If `cache_kwargs` is no dict, or the class has no such argument.
 
     Examples
     --------
@@ -61,13 +62,14 @@ def make_cache(
     True
 
     """
+    as_mapping({} if cache_kwargs is None else cache_kwargs, "cache_kwargs", "arguments of the cache by name")
     kind = cache_type
     if kind is None:
         if not any_function_cached:
             return None
         kind = "lru"
     given: object = kind
-    if given not in _KINDS:
+    if not isinstance(given, str) or given not in _KINDS:
         message = f"`cache_type` must be one of {sorted(_KINDS)} or None, got {given!r}"
         raise InvalidValueError(message, detail=given)
     options = dict(cache_kwargs or {})

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
+import multiprocessing.context
 import os
 import pickle
 import threading
@@ -76,6 +78,7 @@ class SharedContent:
         self._proxy: Any = getattr(self._manager, type(content).__name__)(*arguments)
         self._ticket = pickle.dumps(self._proxy)
         self._pid = os.getpid()
+        self._snapshot: dict[str, Any] | None = None
         state = content.state()
         entries = {key: self._packed(key, value) for key, value in state["_values"].items()}
         names = {key: self._name(key) for key, entry in entries.items() if entry is not None}
@@ -85,11 +88,37 @@ class SharedContent:
                 state[name] = type(values)((names[key], source[key]) for key in values if key in names)
         self._proxy.restore(state)
 
+    def state(self) -> dict[str, Any] | None:
+        """Return what a content in this process takes over by ``restore``, as it was when this was pickled.
+
+        Returns
+        -------
+        dict or None
+            Without what this process cannot open; None if this was not pickled, or the process of the
+            content was reached since.
+
+        """
+        if self._snapshot is None:
+            return None
+        keys, values = {}, {}
+        for name, (key, value) in self._snapshot["_values"].items():
+            try:
+                keys[name] = pickle.loads(key)
+                values[name] = pickle.loads(value)
+            except Exception:  # of a class that this process does not have
+                keys.pop(name, None)
+        state = {**self._snapshot, "_values": type(self._snapshot["_values"])(values)}
+        for what, items in state.items():
+            if isinstance(items, dict):
+                state[what] = type(items)((keys[name], items[name]) for name in items if name in keys)
+        return state
+
     def _connected(self) -> Any:
         if self._pid != os.getpid():
             # After a fork the connection is that of the parent, and two must not talk through one.
             self._proxy = pickle.loads(self._ticket)
             self._pid = os.getpid()
+            self._snapshot = None
         return self._proxy
 
     def _name(self, key: Hashable) -> str | None:
@@ -160,8 +189,14 @@ class SharedContent:
         }
 
     def __getstate__(self) -> dict[str, Any]:
-        # Connected at first use: a pickle may be opened where the process cannot be reached.
+        # Connected at first use: a pickle may be opened where the process cannot be reached. What is there
+        # now is for that case; a child that is being started will reach it.
+        snapshot = self._snapshot
+        if multiprocessing.context.get_spawning_popen() is None:
+            with contextlib.suppress(*UNREACHABLE):
+                snapshot = self._connected().state()
         return {
+            "_snapshot": snapshot,
             "allow_cloudpickle": self.allow_cloudpickle,
             "_ticket": self._ticket,
             "_pid": None,

@@ -6,6 +6,8 @@ from pipefunc_c._storage.base import StorageBase, register_storage, storage_regi
 from pipefunc_c._storage.file import FileArray
 from pipefunc_c._storage.memory import DictArray, MemoryArray, SharedArray, SharedMemoryDictArray
 from pipefunc_c._storage.zarr import ZarrFileArray, ZarrMemoryArray, ZarrSharedMemoryArray
+from pipefunc_c.map._async_map import AsyncMap
+from pipefunc_c.map._async_run import run_map_async
 from pipefunc_c.map._load import load_all_outputs, load_outputs
 from pipefunc_c.map._load_labelled import load_dataframe, load_xarray_dataset
 from pipefunc_c.map._outputs import Result, ResultDict
@@ -14,6 +16,7 @@ from pipefunc_c.map._run_info import RunInfo
 
 __all__ = [
     "ArraySpec",
+    "AsyncMap",
     "DictArray",
     "FileArray",
     "MapSpec",
@@ -33,5 +36,6 @@ __all__ = [
     "load_xarray_dataset",
     "register_storage",
     "run_map",
+    "run_map_async",
     "storage_registry",
 ]

@@ -7,6 +7,7 @@ per stage; above a size it goes through a file that each process of this host re
 from __future__ import annotations
 
 import hashlib
+import os
 import pickle
 import time
 from collections import OrderedDict
@@ -22,9 +23,11 @@ from pipefunc_c._kernels.tags import ERROR
 from pipefunc_c._optional import require
 from pipefunc_c._storage.packing import pack, pack_to_bytes
 from pipefunc_c.map._failures import TracebackTable
-from pipefunc_c.map._given import elements_of, opened
+from pipefunc_c.map._given import elements_of, noted, opened
 from pipefunc_c.map._layouts import fix_layouts
+from pipefunc_c.map._random_streams import Process, begins_run, legacy_states, this_process
 from pipefunc_c.map._worker import Failure
+from pipefunc_c.parallel._environment import seed_worker
 
 if TYPE_CHECKING:
     from pipefunc_c._storage.base import StorageBase
@@ -94,8 +97,27 @@ class StaticRef:
 
 
 @dataclass(frozen=True)
+class Origin:
+    """The run that chunks belong to.
+
+    Parameters
+    ----------
+    run
+        A name that no other run has.
+    process
+        The process of the driver.
+    seeds
+        What the legacy random states are seeded with; None where the user sees to that.
+    """
+
+    run: str
+    process: Process
+    seeds: dict[str, Any] | None
+
+
+@dataclass(frozen=True)
 class Chunk:
-    """A run of elements with their sliced inputs.
+    """A run of elements with their sliced inputs; none at all to ask whether a worker is there.
 
     Parameters
     ----------
@@ -107,12 +129,24 @@ class Chunk:
         Number of elements.
     seconds
         Time after which the chunk returns what it has.
+    origin
+        The run that it belongs to.
+    number
+        A number that no other chunk of the run has: some executors take equal calls for the same.
+    stream
+        Tells its random stream from those of other chunks.
+    mark
+        The file that says which element runs, and in which process.
     """
 
     static: StaticRef
     inputs: dict[str, Any]
     size: int
     seconds: float
+    origin: Origin
+    number: int
+    stream: int = 0
+    mark: str | None = None
 
 
 @dataclass(frozen=True)
@@ -133,6 +167,10 @@ class ChunkResult:
         What stopped it.
     out_of_reach
         Whether the file of the static part could not be read.
+    began
+        Digests of the random states that the process began the run with, where it is not seeded.
+    process
+        The process that it ran in.
     """
 
     reached: int = 0
@@ -141,33 +179,49 @@ class ChunkResult:
     outputs: tuple[bytes, ...] = ()
     failure: Failure | None = None
     out_of_reach: bool = False
+    began: dict[str, bytes] | None = None
+    process: Process | None = None
 
 
 def run_pickled(data: bytes) -> bytes:
     """Run a pickled chunk in whatever process this is; give the pickled result."""
-    return pickle.dumps(run_chunk(pickle.loads(data)))
+    try:
+        chunk = pickle.loads(data)
+    except Exception as error:  # its inputs are of classes that are not to be had here
+        return pickle.dumps(ChunkResult(failure=Failure.of(error, is_to_blame=False)))
+    return pickle.dumps(run_chunk(chunk))
 
 
 def run_chunk(chunk: Chunk) -> ChunkResult:
     """Run a chunk."""
     started = time.monotonic()
+    if not chunk.size:
+        return ChunkResult()
     try:
         static = chunk.static.load()
     except OSError:
         return ChunkResult(out_of_reach=True)
+    except Exception as error:  # the function is of a module that is not to be had here
+        return ChunkResult(failure=Failure.of(error, is_to_blame=False))
+    began = _prepare_random_streams(chunk)
     func = static.call.func
     columns = [Column(chunk.size) for _ in func.output_names]
     tracebacks = TracebackTable()
-    sources = [_source(static, chunk, name) for name in static.call.names]
+    try:
+        with noted(func):
+            sources = [_source(static, chunk, name) for name in static.call.names]
+    except Exception as error:  # an input that is read here
+        return ChunkResult(failure=Failure.of(error, is_to_blame=False))
     loop, invocation = static.call.loop(sources, (chunk.size,), columns, tracebacks)
+    current = _open_mark(chunk.mark)
     failure = None
     reached = 0
     try:
         try:
             if static.call.is_mapped:  # the first element says how arrays are laid out
-                reached = loop.run(0, min(1, chunk.size))
+                reached = loop.run(0, 1, current=current)
                 fix_layouts(columns, 0, reached)
-            reached = loop.run(reached, chunk.size, deadline=started + chunk.seconds)
+            reached = loop.run(reached, chunk.size, deadline=started + chunk.seconds, current=current)
         except BaseException as error:
             reached = loop.reached
             failure = Failure.of(error, is_to_blame=not invocation.in_hook)
@@ -179,7 +233,38 @@ def run_chunk(chunk: Chunk) -> ChunkResult:
         failure = Failure.of(error, is_to_blame=False)
         outputs, reached = (), 0
     failed = max(column.count(ERROR) for column in columns)
-    return ChunkResult(reached, failed, time.monotonic() - started, outputs, failure)
+    return ChunkResult(
+        reached,
+        failed,
+        time.monotonic() - started,
+        outputs,
+        failure,
+        began=began,
+        process=None if began is None else this_process(),
+    )
+
+
+def _open_mark(path: str | None) -> np.ndarray[Any, Any] | None:
+    """Open the mark and write this process into it; None where the file is not to be had."""
+    if path is None:
+        return None
+    try:
+        mark = np.memmap(path, np.int64, "r+", shape=(2,))
+    except (OSError, ValueError):
+        return None
+    mark[1] = os.getpid()
+    return np.asarray(mark)
+
+
+def _prepare_random_streams(chunk: Chunk) -> dict[str, bytes] | None:
+    """Seed the legacy random states for a chunk; where the user does so, give what they begin with."""
+    origin = chunk.origin
+    if origin.process == this_process():
+        return None
+    if origin.seeds is not None:
+        seed_worker(origin.seeds, chunk.stream)
+        return None
+    return legacy_states() if begins_run(origin.run) else None
 
 
 def _source(static: Static, chunk: Chunk, name: str) -> Source:

@@ -222,6 +222,13 @@ class DurableRun:
             self._committer.close()
         self._committer = None
 
+    def leave(self) -> None:
+        """Give up, in a worker, what it needs to commit."""
+        self._close_committer()
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
+
     def close(self) -> None:
         """Give the folder free."""
         self._close_committer()

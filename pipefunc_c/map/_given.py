@@ -5,6 +5,7 @@ It is read where it is needed, by the process that calls the function: as a whol
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 from pipefunc_c._storage.base import StorageBase
@@ -14,9 +15,19 @@ from pipefunc_c.map._polars import as_annotated
 from pipefunc_c.map._values import sliced_array, whole_array
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from pipefunc_c._function.pipefunc import PipeFunc
+
+
+@contextlib.contextmanager
+def noted(func: PipeFunc[..., Any]) -> Iterator[None]:
+    """Say in a note of an error whose inputs could not be made ready."""
+    try:
+        yield
+    except Exception as error:
+        error.add_note(f"This happened while the inputs of {func.__name__} were made ready.")
+        raise
 
 
 class Deferred:

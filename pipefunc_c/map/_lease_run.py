@@ -11,6 +11,7 @@ from pipefunc_c.map._failures import user_frames
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
+    from pipefunc_c.map._control import Cell
     from pipefunc_c.map._scheduler import Lease
     from pipefunc_c.map._stage import Stage
 
@@ -34,10 +35,20 @@ class Interruption:
         # A process that an element forks dies of it like any other.
         os.register_at_fork(after_in_child=lambda: signal.signal(signal.SIGTERM, signal.SIG_DFL))
 
+    @classmethod
+    def of_process(cls) -> Interruption:
+        """Give the one of this process."""
+        if _interruptions.get(os.getpid()) is None:
+            _interruptions[os.getpid()] = cls()
+        return _interruptions[os.getpid()]
+
     def _handle(self, _number: int, _frame: object) -> None:
         if self.is_welcome:
             self.is_welcome = False
             raise GivenUpError
+
+
+_interruptions: dict[int, Interruption] = {}
 
 
 class LeaseRun:
@@ -72,6 +83,7 @@ class LeaseRun:
         deadline: float,
         stop_flag: Buffer | None = None,
         interruption: Interruption | None = None,
+        cell: Cell | None = None,
         *,
         keep: bool = True,
     ) -> int:
@@ -80,11 +92,19 @@ class LeaseRun:
         What is done is kept, also when an element raises, unless the caller sees to that.
         """
         stage, lease = self._stage, self._lease
+        if cell is not None:
+            cell.begin(lease)
         loop, invocation = stage.loop()
         try:
             if interruption is not None:
                 interruption.is_welcome = True
-            self.reached = loop.run(lease.start, lease.stop, deadline=deadline, stop_flag=stop_flag)
+            self.reached = loop.run(
+                lease.start,
+                lease.stop,
+                deadline=deadline,
+                stop_flag=stop_flag,
+                current=None if cell is None else cell.current,
+            )
         except BaseException as error:
             self.reached = loop.reached
             self.is_to_blame = not invocation.in_hook
@@ -94,6 +114,8 @@ class LeaseRun:
             if interruption is not None:
                 interruption.is_welcome = False
             self.failed = loop.failed
+            if cell is not None:
+                cell.keep()
             if keep:
                 self.keep()
         return self.reached

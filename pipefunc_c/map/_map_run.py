@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from pipefunc_c._describe import short_repr
 from pipefunc_c._function.names import flatten_scopes
+from pipefunc_c._graph.graph import FunctionGraph
 from pipefunc_c._storage.base import storage_class
-from pipefunc_c.exceptions import InvalidTypeError
+from pipefunc_c.exceptions import InvalidTypeError, InvalidValueError
 from pipefunc_c.map._cached_calls import cached_calls
 from pipefunc_c.map._cancel import CancelToken, RunCancelledError
 from pipefunc_c.map._driver import run_inline
@@ -25,11 +26,11 @@ from pipefunc_c.map._plan import Plan
 from pipefunc_c.map._pool_driver import PoolDriver
 from pipefunc_c.map._progress_choice import make_progress
 from pipefunc_c.parallel._environment import available_cores, can_start_workers, is_worker
+from pipefunc_c.parallel._forkserver import fork_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from pipefunc_c._graph.graph import FunctionGraph
     from pipefunc_c.cache._base import CacheBase
     from pipefunc_c.map._run_info import RunInfo
 
@@ -63,6 +64,7 @@ def make_plan(
     output_names: str | Iterable[str | tuple[str, ...]] | None = None,
     auto_subpipeline: bool = False,
     cleanup: bool | None = None,
+    copies: bool = False,
     **options: Any,
 ) -> Plan:
     """Check what a map was given, and plan it; nothing is computed or written.
@@ -71,6 +73,8 @@ def make_plan(
     ----------
     pipeline, inputs, run_folder, output_names, auto_subpipeline, cleanup
         As for `pipefunc_c.map.run_map`.
+    copies
+        Whether to plan with copies of the functions, so that the pipeline may be changed meanwhile.
     options
         Those of `RunOptions`.
 
@@ -90,7 +94,11 @@ def make_plan(
         graph = pipeline.subpipeline(inputs=set(given), output_names=wanted).function_graph
     elif output_names is not None:
         graph = graph.subgraph(_single_names(output_names))
-    return Plan(graph, given, checked)
+    if not copies:
+        return Plan(graph, given, checked)
+    plan = Plan(FunctionGraph([func.copy() for func in graph.defined]), given, checked)
+    plan.originals = graph.functions
+    return plan
 
 
 def _needed_folder(
@@ -132,7 +140,7 @@ class MapRun:
         Where results of functions with ``cache=True`` are kept.
     is_async
         Whether the run goes on beside an event loop. Functions then run in worker processes also where
-        nothing is gained by that: in this process a builtin could hold up the loop, and nothing could stop it.
+        nothing is gained by that: here a builtin could hold up the loop, and nothing could stop it.
 
     Attributes
     ----------
@@ -144,6 +152,8 @@ class MapRun:
         self.plan = plan
         self.state: RunState = "pending"
         self._cache = cache
+        folder = plan.options.run_folder
+        self._folder = None if folder is None else Path(folder).absolute()
         self._n_workers = worker_count(plan, is_async=is_async)
         functions = plan.graph.functions
         if (self._n_workers or plan.options.executor is not None) and any(func.profile for func in functions):
@@ -155,7 +165,11 @@ class MapRun:
             )
         bars = [(", ".join(stage.func.output_names), None) for stage in plan.stages]
         self.progress = make_progress(
-            plan.options.show_progress, bars, background=is_async, run_folder=plan.options.run_folder
+            plan.options.show_progress,
+            bars,
+            background=is_async,
+            run_folder=plan.options.run_folder,
+            display=not is_async,  # an AsyncMap shows it below its own state
         )
 
     @property
@@ -163,9 +177,17 @@ class MapRun:
         """What is known of the run: without digests of files before its folder is open."""
         if self.plan.durable is not None:
             return self.plan.durable.info
-        folder = self.plan.options.run_folder
-        path = None if folder is None else Path(folder).absolute()
-        return dataclasses.replace(describe_plan(self.plan), run_folder=path)
+        return dataclasses.replace(describe_plan(self.plan), run_folder=self.folder)
+
+    @property
+    def folder(self) -> Path | None:
+        """The absolute path of the run folder."""
+        return self._folder
+
+    def warm_up(self) -> None:
+        """Start what starts workers where there are threads, while this run gets its folder ready."""
+        if self._n_workers:
+            fork_server()
 
     def run(self, token: CancelToken | None = None) -> ResultDict:
         """Run the plan in this thread, or from this thread in workers.
@@ -191,7 +213,13 @@ class MapRun:
             self._run(token)
             results = collect_results(self.plan) if self.plan.options.return_results else ResultDict()
         except BaseException as error:
-            self.state = "cancelled" if isinstance(error, RunCancelledError) else "failed"
+            cancelled = isinstance(error, RunCancelledError)
+            self.state = "cancelled" if cancelled else "failed"
+            # Where it has not begun, nobody has told the progress yet.
+            self.progress.finish(error=True, cancelled=cancelled, reason=None if cancelled else error)
+            for original, func in zip(self.plan.originals, self.plan.graph.functions, strict=True):
+                if original is not func and func.error_snapshot is not None:
+                    original.error_snapshot = func.error_snapshot
             raise
         self.state = "completed"
         return results
@@ -214,7 +242,9 @@ class MapRun:
             outcome = interrupt
             if plan.durable is not None:
                 again = f"run_folder={str(options.run_folder)!r}, resume=True"
-                interrupt.add_note(f"What was finished is kept; the same map goes on from there with {again}.")
+                interrupt.add_note(
+                    f"What was finished is kept; the same map goes on from there with {again}."
+                )
             raise
         except BaseException as error:
             outcome = error
@@ -223,13 +253,16 @@ class MapRun:
             is_cancelled = isinstance(outcome, RunCancelledError | KeyboardInterrupt)
             reason = None if isinstance(outcome, RunCancelledError) else outcome
             progress.finish(outcome is not None, cancelled=is_cancelled, reason=reason)
+            outcome = reason = None  # else the traceback would hold this frame, and with it itself
             if plan.durable is not None:
                 plan.durable.close()
 
     def _drive(self, token: CancelToken) -> None:
         plan, options = self.plan, self.plan.options
         functions = plan.graph.functions
-        if options.executor is not None:
+        if options.worker_pool is not None:
+            PoolDriver(plan, self.progress, options.worker_pool).run(token)
+        elif options.executor is not None:
             executors, sizes = options.executor_of(functions), options.chunksize_of(functions)
             ExecutorDriver(plan, self.progress, executors, sizes).run(token)
         elif self._n_workers:
@@ -244,12 +277,18 @@ def worker_count(plan: Plan, *, is_async: bool = False) -> int:
     Nothing is gained where no two elements can run at once, on a single core, and inside of a worker, whose
     neighbours use the other cores already. Beside an event loop there is one at least, where there can be.
     """
+    is_limited = any(plan.options.timeout_of(plan.graph.functions).values())
     if not plan.options.parallel or is_worker() or not can_start_workers():
+        if is_limited:
+            raise InvalidValueError(
+                f"timeout={plan.options.timeout!r} was given where no worker processes can be started",
+                hint="leave timeout out in a worker of another map, and on systems without worker processes",
+            )
         return 0
     generations = plan.graph.generations
     can_overlap = any(stage.is_mapped for stage in plan.stages) or any(len(each) > 1 for each in generations)
     useful = available_cores() if can_overlap else 1
-    return useful if useful > 1 or is_async else 0
+    return useful if useful > 1 or is_async or is_limited else 0
 
 
 def collect_results(plan: Plan) -> ResultDict:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pipefunc_c._describe import short_repr
 from pipefunc_c._storage.base import storage_class
 from pipefunc_c.exceptions import InvalidTypeError, InvalidValueError
+from pipefunc_c.parallel._worker_pool import WorkerPool
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -47,6 +48,7 @@ class RunOptions:
     persist_memory: bool = True
     sync: float | None = None
     retry_errors: bool = False
+    timeout: float | Mapping[str | tuple[str, ...], float | None] | None = None
     error_handling: ErrorHandling = "raise"
     scheduling_strategy: SchedulingStrategy = "generation"
 
@@ -80,6 +82,7 @@ class RunOptions:
                     f"executor is {short_repr(executor)}, which has no submit()",
                     hint="allowed are concurrent.futures executors and a dict of these by output",
                 )
+        self._check_timeout()
         if not isinstance(self.storage, str | Mapping | None):
             raise InvalidTypeError(
                 f"storage is {self.storage!r}", hint="allowed are an id, a dict of these by output, and None"
@@ -87,6 +90,41 @@ class RunOptions:
         for storage in self.storage.values() if isinstance(self.storage, Mapping) else (self.storage,):
             if storage is not None:
                 storage_class(storage)
+
+    def _check_timeout(self) -> None:
+        if self.timeout is None:
+            return
+        for limit in self.timeout.values() if isinstance(self.timeout, Mapping) else (self.timeout,):
+            is_number = isinstance(limit, int | float) and not isinstance(limit, bool)
+            if limit is not None and not (is_number and limit > 0):
+                raise InvalidValueError(
+                    f"timeout is {self.timeout!r}",
+                    hint="allowed are seconds, more than 0, a dict of these by output, and None",
+                )
+        if not self.parallel:
+            raise InvalidValueError(
+                f"timeout={self.timeout!r} was given with parallel=False",
+                hint="an element can only be ended with the process that runs it",
+            )
+        if self.executor is not None and self.worker_pool is None:
+            raise InvalidValueError(
+                f"timeout={self.timeout!r} was given with {short_repr(self.executor)}, which cannot end "
+                "a task",
+                hint="leave executor out, or pass a pipefunc_c.parallel.WorkerPool",
+            )
+
+    @property
+    def worker_pool(self) -> WorkerPool | None:
+        """The pool of ours that runs everything; None if there is none, or other executors beside it."""
+        given = self.executor.values() if isinstance(self.executor, Mapping) else [self.executor]
+        found = {id(each): each for each in given}
+        only = next(iter(found.values())) if len(found) == 1 else None
+        return only if isinstance(only, WorkerPool) else None
+
+    def timeout_of(self, functions: Iterable[PipeFunc[..., Any]]) -> dict[PipeFunc[..., Any], float | None]:
+        """Give the time limit of an element of each function."""
+        given = {"": None, **self.timeout} if isinstance(self.timeout, Mapping) else self.timeout
+        return per_function("timeout", given, list(functions))
 
     def storage_of(self, functions: Iterable[PipeFunc[..., Any]]) -> dict[PipeFunc[..., Any], str]:
         """Give the storage id of each function."""

@@ -53,6 +53,7 @@ class Plan:
 
     def __init__(self, graph: FunctionGraph, inputs: Mapping[str, Any], options: RunOptions) -> None:
         self.graph = graph
+        self.originals = graph.functions  # those of the user, where the graph holds copies of them
         self.cached: Mapping[tuple[str, ...], CachedCalls] = {}  # of cached functions, by output names
         self.options = options
         self.error_handling = options.error_handling

@@ -1,8 +1,8 @@
 """Progress of a map: counts per function, and the views that show them.
 
-The driver reports once per chunk, never per element. Views are limited both in rate and in cost, so a map with
-a million elements pays nothing for them; whatever goes wrong in one of them, the run goes on. There is no
-thread unless the process has others anyway: one without can still fork.
+The driver reports once per chunk, never per element. Views are limited both in rate and in cost, so a map
+with a million elements pays nothing for them; whatever goes wrong in one of them, the run goes on. There is
+no thread unless the process has others anyway: one without can still fork.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ class View:
     """
 
     interval = 0.1
-    share = 0.02
+    share = 0.01
     tick_seconds: float | None = None
 
     def open(self, progress: LiveProgress) -> None:
@@ -274,9 +274,7 @@ class LiveProgress(Progress):
                 view.abandon()
             what = f"{type(error).__qualname__}: {message_of(error)}"
             with contextlib.suppress(Warning):  # where warnings are errors
-                warnings.warn(
-                    f"the progress display failed and is off: {what}", RuntimeWarning, stacklevel=4
-                )
+                warnings.warn(f"the progress display failed and is off: {what}", RuntimeWarning, stacklevel=4)
 
     def _draw(self, now: float, *, forced: bool = False) -> None:
         """Let the views show the counts that are due; skipped if another thread is at it."""
@@ -375,7 +373,8 @@ class LiveProgress(Progress):
             was_running = self.state == "running"
             self.state = "cancelled" if cancelled else "failed" if error else "completed"
             if isinstance(reason, BaseException):
-                reason = f"{type(reason).__qualname__}: {message_of(reason)}"
+                text = message_of(reason)
+                reason = type(reason).__qualname__ + (f": {text}" if text else "")
             self.reason = reason or ""
             now = self.clock()
             for status in self.statuses:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
 import threading
 from dataclasses import dataclass
@@ -121,7 +120,7 @@ class RichBars(View):
 
     """
 
-    tick_seconds = 0.5
+    tick_seconds: float | None = 0.5
 
     def __init__(self, console: Any = None) -> None:
         require("rich.progress", package="rich")

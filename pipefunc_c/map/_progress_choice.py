@@ -36,9 +36,9 @@ def make_progress(
     Parameters
     ----------
     show
-        True for a widget in a notebook and bars elsewhere; ``"rich"`` for bars, ``"ipywidgets"`` for a widget,
-        ``"headless"`` for counts only; False for nothing; None for a widget in a notebook and nothing
-        elsewhere.
+        True for a widget in a notebook and bars elsewhere; ``"rich"`` for bars, ``"ipywidgets"`` for a
+        widget, ``"headless"`` for counts only; False for nothing; None for a widget in a notebook and
+        nothing elsewhere.
     stages
         Name and number of requested elements of each stage; None where it is not known yet.
     background

@@ -43,6 +43,7 @@ def run_map(  # noqa: PLR0913  these are the options that users know
     scheduling_strategy: SchedulingStrategy = "generation",
     sync: float | None = None,
     retry_errors: bool = False,
+    timeout: float | Mapping[str | tuple[str, ...], float | None] | None = None,
 ) -> ResultDict:
     """Run a pipeline over arrays.
 
@@ -88,7 +89,8 @@ def run_map(  # noqa: PLR0913  these are the options that users know
     auto_subpipeline
         Allow outputs among the inputs: what they need is not computed.
     show_progress
-        True or "rich" shows bars, "headless" only counts, None and False do nothing.
+        True shows a widget in a notebook and bars elsewhere, None a widget in a notebook and nothing
+        elsewhere, "ipywidgets" a widget, "rich" bars, "headless" and False nothing.
     return_results
         Give an empty ResultDict if False.
     error_handling
@@ -102,6 +104,10 @@ def run_map(  # noqa: PLR0913  these are the options that users know
         leaves that to the system. A crash of the program needs no sync.
     retry_errors
         With ``resume=True``, also compute again the elements whose stored result is an error.
+    timeout
+        Seconds that one element may take, or a dict of these by output. The worker of one that takes longer
+        is killed and replaced, and the element fails with ElementTimeoutError; only worker processes of ours
+        can do that.
 
     Returns
     -------
@@ -152,6 +158,7 @@ def run_map(  # noqa: PLR0913  these are the options that users know
         persist_memory=persist_memory,
         sync=sync,
         retry_errors=retry_errors,
+        timeout=timeout,
         error_handling=error_handling,
         scheduling_strategy=scheduling_strategy,
     )

@@ -66,13 +66,21 @@ class FinishStage:
 
 
 @dataclass(frozen=True)
+class GiveUpElement:
+    """An element ends the workers that run it: it is done, as an error."""
+
+    stage: int
+    index: int
+
+
+@dataclass(frozen=True)
 class FinishRun:
     """Nothing is left to do, or nothing more is to be done."""
 
     completed: bool
 
 
-Action = PrepareStage | GrantLease | FinishStage | FinishRun
+Action = PrepareStage | GrantLease | FinishStage | GiveUpElement | FinishRun
 
 
 @dataclass
@@ -94,6 +102,7 @@ class _Stage:
     chunk: int | None = None
     seconds_per_element: float | None = None
     seen_by: set[Hashable] = field(default_factory=set)
+    suspects: set[int] = field(default_factory=set)  # that a worker died at
 
 
 class Scheduler:
@@ -130,6 +139,9 @@ class Scheduler:
         self._offering: defaultdict[Hashable, list[int]] = defaultdict(list)
         self._idle: defaultdict[Hashable, OrderedDict[Hashable, None]] = defaultdict(OrderedDict)
         self._pool_of: dict[Hashable, Hashable] = {}
+        # Elements that run alone in a fresh worker: stage, index, attempt. Workers that had no lease yet.
+        self._alone: defaultdict[Hashable, deque[tuple[int, int, int]]] = defaultdict(deque)
+        self._fresh: set[Hashable] = set()
         self._workers: dict[Hashable, deque[Lease]] = {}
         self._leases_out = 0
         self._unfinished = len(self._stages)
@@ -188,6 +200,7 @@ class Scheduler:
     def add_worker(self, worker: Hashable, pool: Hashable = None) -> list[Action]:
         """Take in a worker that is ready for leases."""
         self._workers[worker] = deque()
+        self._fresh.add(worker)
         self._pool_of[worker] = pool
         self._idle[pool][worker] = None
         return self._dispatch()
@@ -213,9 +226,34 @@ class Scheduler:
         self._stopping = True
         return self.lease_returned(worker, reached, 0.0)
 
-    def worker_lost(self, worker: Hashable, reached: int | None = None) -> list[Action]:
-        """Take in that a worker is gone: what it had not done up to ``reached`` goes back to the queue."""
+    def worker_lost(
+        self,
+        worker: Hashable,
+        reached: int | None = None,
+        *,
+        suspect: int | None = None,
+        is_guilty: bool = False,
+        halve: bool = False,
+    ) -> list[Action]:
+        """Take in that a worker is gone: what it had not done goes back to the queue.
+
+        Parameters
+        ----------
+        worker
+            The worker; one that takes its place is a new one.
+        reached
+            The first index of its oldest lease that is not done; None if nothing is.
+        suspect
+            The element that it was at. It runs once more, alone and in a fresh worker, and is given up if
+            that one is lost too.
+        is_guilty
+            Whether the suspect is given up at once.
+        halve
+            Whether all elements of the oldest lease are suspect, since it is not known at which it was: they
+            go out again in two halves, until one is alone.
+        """
         lost = self._workers.pop(worker)
+        self._fresh.discard(worker)
         self._idle[self._pool_of.pop(worker)].pop(worker, None)
         self._leases_out -= len(lost)
         actions: list[Action] = []
@@ -224,10 +262,36 @@ class Scheduler:
             state = self._stages[lease.stage]
             assert state.requested is not None
             state.left -= state.requested.count(lease.start, begin)
-            self._requeue(lease, begin, lease.attempt + 1)
+            if position:
+                self._requeue(lease, begin, lease.attempt + 1)
+                continue
+            if halve and state.requested.count(begin, lease.stop) == 1:
+                suspect = state.requested.advance(begin, 1) - 1
+                while not state.requested.count(suspect, suspect + 1):  # the last run ends before the size
+                    suspect -= 1
+            if suspect is not None:
+                actions += self._suspect(lease, begin, suspect, is_guilty=is_guilty)
+            elif halve:
+                middle = state.requested.advance(begin, state.requested.count(begin, lease.stop) // 2)
+                self._requeue(lease, middle, lease.attempt + 1)
+                self._requeue(lease, begin, lease.attempt + 1, stop=middle)
+            else:
+                self._requeue(lease, begin, lease.attempt + 1)
             if not state.left and not self._stopping:
                 actions += self._stage_done(lease.stage)
         return actions + self._dispatch() + self._finish_if_done()
+
+    def _suspect(self, lease: Lease, begin: int, suspect: int, *, is_guilty: bool) -> list[Action]:
+        state = self._stages[lease.stage]
+        self._requeue(lease, suspect + 1, lease.attempt + 1)
+        self._requeue(lease, begin, lease.attempt + 1, stop=suspect)
+        if is_guilty or suspect in state.suspects:
+            state.left -= 1
+            return [GiveUpElement(lease.stage, suspect)]
+        state.suspects.add(suspect)
+        self._alone[state.pool].append((lease.stage, suspect, lease.attempt + 1))
+        state.unleased += 1
+        return []
 
     def cancel(self) -> list[Action]:
         """Hand out nothing more; the run is finished when the leases that are out have returned."""
@@ -263,15 +327,16 @@ class Scheduler:
         steady = known is not None and known / 4 < seconds < known * 4
         state.seconds_per_element = (known + seconds) / 2 if steady and known is not None else seconds
 
-    def _requeue(self, lease: Lease, begin: int, attempt: int) -> None:
+    def _requeue(self, lease: Lease, begin: int, attempt: int, *, stop: int | None = None) -> None:
         """Put what is left of a lease back to the front of the queue."""
         state = self._stages[lease.stage]
+        stop = lease.stop if stop is None else stop
         assert state.requested is not None
-        count = state.requested.count(begin, lease.stop)
+        count = state.requested.count(begin, stop) if begin < stop else 0
         if count:
             if not state.pending:
                 heapq.heappush(self._offering[state.pool], lease.stage)
-            state.pending.appendleft((begin, lease.stop, attempt))
+            state.pending.appendleft((begin, stop, attempt))
             state.unleased += count
 
     def _stage_done(self, stage: int) -> list[Action]:
@@ -292,6 +357,12 @@ class Scheduler:
     def _dispatch(self) -> list[Action]:
         """Hand a lease to each idle worker, as long as there is something to do."""
         actions: list[Action] = []
+        for pool, alone in self._alone.items():
+            idle = self._idle[pool]
+            for worker in [each for each in idle if each in self._fresh] if alone else ():
+                if alone and not self._stopping:
+                    del idle[worker]
+                    actions.append(self._grant_alone(worker, *alone.popleft()))
         for pool, offering in self._offering.items():
             idle = self._idle[pool]
             while idle and offering and not self._stopping:
@@ -329,9 +400,17 @@ class Scheduler:
             end = stop
         if not state.pending:
             heapq.heappop(offering)
-        state.unleased -= state.requested.count(start, end)
         state.seen_by.add(worker)
-        lease = Lease(self._run, stage, start, end, attempt)
+        return self._hand_out(worker, Lease(self._run, stage, start, end, attempt))
+
+    def _grant_alone(self, worker: Hashable, stage: int, index: int, attempt: int) -> GrantLease:
+        return self._hand_out(worker, Lease(self._run, stage, index, index + 1, attempt))
+
+    def _hand_out(self, worker: Hashable, lease: Lease) -> GrantLease:
+        state = self._stages[lease.stage]
+        assert state.requested is not None
+        state.unleased -= state.requested.count(lease.start, lease.stop)
+        self._fresh.discard(worker)
         self._workers[worker].append(lease)
         self._leases_out += 1
         self.leases_granted += 1

@@ -16,7 +16,7 @@ from pipefunc_c._storage.object_chunks import KeptError
 from pipefunc_c.map._call import Call, Input, Invocation
 from pipefunc_c.map._failures import TracebackTable, snapshot
 from pipefunc_c.map._fixed import requested_elements
-from pipefunc_c.map._given import mapped_given, whole_given
+from pipefunc_c.map._given import mapped_given, noted, whole_given
 from pipefunc_c.map._layouts import fix_layouts
 from pipefunc_c.map._regions import (
     AttachedColumn,
@@ -164,6 +164,18 @@ class Stage:
             self._published[name] = publish_objects(shared, column)
         return self._published[name]
 
+    def start_over(self) -> None:
+        """Forget, in a worker, what this process had made ready before it was forked."""
+        self._inputs = self._sources = None
+        self._attached, self._published = {}, {}
+        vars(self).pop("call", None)
+
+    def let_go(self) -> None:
+        """Forget everything, in a worker, when the run is over."""
+        for attached in self._attached.values():
+            attached.column = None  # they refer to each other
+        vars(self).clear()
+
     def adopt(self, news: StageNews) -> None:
         """Take in, in a worker, what the parent announced."""
         plan = self.plan
@@ -213,11 +225,8 @@ class Stage:
     def inputs(self) -> dict[str, Input]:
         """What each argument is taken from, by native name; whole arrays are made when first asked for."""
         if self._inputs is None:
-            try:
+            with noted(self.func):
                 self._inputs = self._find_inputs()
-            except Exception as error:
-                error.add_note(f"This happened while the inputs of {self.func.__name__} were made ready.")
-                raise
         return self._inputs
 
     def _find_inputs(self) -> dict[str, Input]:
@@ -271,7 +280,9 @@ class Stage:
     def loop(self) -> tuple[TaskLoop, Invocation]:
         """Make a loop over the elements; each lease has its own, so that leases may overlap in threads."""
         if self._sources is None:
-            self._sources = [each.source() for each in self.inputs.values()]
+            inputs = self.inputs.values()
+            with noted(self.func):
+                self._sources = [each.source() for each in inputs]
         return self.call.loop(self._sources, self.shape, self.columns, self.tracebacks, self.requested.runs)
 
     # -- running -------------------------------------------------------------------------------------

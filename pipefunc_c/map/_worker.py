@@ -20,7 +20,9 @@ from pipefunc_c._optional import require
 from pipefunc_c._storage.home import SharedHome
 from pipefunc_c._storage.object_chunks import ObjectChunk, object_chunks
 from pipefunc_c._storage.packing import pack
+from pipefunc_c._storage.patient_pickle import pickle_in_parts
 from pipefunc_c.exceptions import OutOfMemoryError, RemoteError
+from pipefunc_c.map._control import Control
 from pipefunc_c.map._durable import DurableRun
 from pipefunc_c.map._kept_exception import KeptException
 from pipefunc_c.map._layouts import first_index, store_in_regions
@@ -29,19 +31,19 @@ from pipefunc_c.map._messages import END, STAGE, STAGE_REGION, Report, read_leas
 from pipefunc_c.map._plan import Plan
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
+
+    from typing_extensions import Buffer
 
     from pipefunc_c._function.pipefunc import PipeFunc
     from pipefunc_c._kernels.column import Column
     from pipefunc_c.map._cached_calls import CachedCalls
+    from pipefunc_c.map._control import Cell
     from pipefunc_c.map._options import RunOptions
     from pipefunc_c.map._scheduler import Lease
     from pipefunc_c.map._stage import Stage
     from pipefunc_c.parallel._channel import Channel
 
-# Places in the control memory: the stop flag, and from BUSY on a byte per worker, 1 while it has results that
-# are neither committed nor given up.
-STOP, BUSY = 0, 64
 _OBJECT_BITS = 1 << OBJECT | 1 << ERROR
 
 
@@ -129,19 +131,73 @@ class Recipe:
 def write_recipe(recipe: Recipe, home: SharedHome) -> bytes:
     """Give the payload for `serve_recipe`; large arrays go through the shared file."""
     buffers: list[pickle.PickleBuffer] = []
-    data = require("cloudpickle").dumps(recipe, protocol=5, buffer_callback=buffers.append)
+    parts = pickle_in_parts(recipe, require("cloudpickle").Pickler, buffers.append)
     places = []
-    for each in [pickle.PickleBuffer(data), *buffers]:
-        raw = each.raw()
-        home.allocate(max(raw.nbytes, 1))[: raw.nbytes] = np.frombuffer(raw, dtype=np.uint8)
-        places.append((home.last_offset, raw.nbytes))
+    contents: list[Sequence[bytes | memoryview]] = [parts, *([buffer.raw()] for buffer in buffers)]
+    for each in contents:
+        size = sum(memoryview(part).nbytes for part in each)
+        target, begin = home.allocate(max(size, 1)), 0
+        for part in each:
+            data = np.frombuffer(part, dtype=np.uint8)
+            target[begin : begin + data.size] = data
+            begin += data.size
+        places.append((home.last_offset, size))
     return pickle.dumps(places)
 
 
-def serve_recipe(
-    payload: bytes, descriptors: list[int], channel: Channel, number: int, ready: Callable[[], None]
-) -> None:
-    """Make the plan, call ``ready``, then do what the parent says; runs in a worker of the fork server."""
+class WorkerRun:
+    """Do in a worker what the driver of a run says.
+
+    Parameters
+    ----------
+    plan
+        The run.
+    control
+        What the driver sees of this worker.
+    number
+        The place of this worker in it.
+    """
+
+    def __init__(self, plan: Plan, control: Control, number: int) -> None:
+        self._plan = plan
+        self._stop_flag = control.stop_flag
+        self._cell = control.cell(number)
+        self._interruption = None if plan.durable is None else Interruption.of_process()
+        for stage in plan.stages:
+            stage.start_over()
+
+    def handle(self, data: Buffer) -> tuple[bytes, ...] | None:
+        """Take a message; give the parts of the answer to a lease."""
+        if memoryview(data)[0] in (STAGE, STAGE_REGION):
+            news = read_stage(data, self._plan.shared)
+            self._plan.stages[news.stage].adopt(news)
+            return None
+        lease, seconds = read_lease(data)
+        report = run_lease(
+            self._plan.stages[lease.stage], lease, seconds, self._stop_flag, self._interruption, self._cell
+        )
+        self._cell.end()
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(Exception):  # a user's stream may be closed, or None
+                stream.flush()
+        return report.parts()
+
+    def close(self) -> None:
+        """Forget the run, which is over."""
+        if self._plan.durable is not None:
+            self._plan.durable.leave()
+        if self._plan.shared is not None:
+            self._plan.shared.close()
+        # These refer to each other, and to inputs that may be large: do not leave them to the collector.
+        for stage in self._plan.stages:
+            stage.let_go()
+        vars(self._plan).clear()
+
+
+def open_recipe(
+    payload: bytes, descriptors: list[int], number: int, ready: Callable[[], None] | None = None
+) -> WorkerRun:
+    """Make the plan of a run in a worker that was not forked from its driver."""
     home = SharedHome.adopt(descriptors[0])
     # What a worker writes to its inputs is its own matter.
     data, *buffers = [home.attach_private(*place) for place in pickle.loads(payload)]
@@ -152,11 +208,19 @@ def serve_recipe(
     if recipe.durable is not None:
         lock = descriptors[1] if len(descriptors) > 1 else None
         plan.durable = DurableRun.of_worker(plan, lock, **recipe.durable)
-    ready()
-    serve(plan, home.attach(*recipe.control), channel, number)
+    if ready is not None:
+        ready()
+    return WorkerRun(plan, Control(home.attach(*recipe.control)), number)
 
 
-def serve(plan: Plan, control: np.ndarray[Any, Any], channel: Channel, number: int) -> None:
+def serve_recipe(
+    payload: bytes, descriptors: list[int], channel: Channel, number: int, ready: Callable[[], None]
+) -> None:
+    """Make the plan, call ``ready``, then do what the parent says; runs in a worker of the fork server."""
+    _serve(open_recipe(payload, descriptors, number, ready), channel)
+
+
+def serve(plan: Plan, control: Control, channel: Channel, number: int) -> None:
     """Do what the parent says until it says END.
 
     Parameters
@@ -164,33 +228,32 @@ def serve(plan: Plan, control: np.ndarray[Any, Any], channel: Channel, number: i
     plan
         The run; this process was forked when it was made.
     control
-        Shared memory: the stop flag, and who is busy.
+        Shared memory: the stop flag, and what workers are at.
     channel
         To the parent.
     number
         That of this worker.
     """
-    interruption = None if plan.durable is None else Interruption()
+    _serve(WorkerRun(plan, control, number), channel)
+
+
+def _serve(run: WorkerRun, channel: Channel) -> None:
     while True:
         data = channel.receive()
         if data[0] == END:
             return
-        if data[0] in (STAGE, STAGE_REGION):
-            news = read_stage(data, plan.shared)
-            plan.stages[news.stage].adopt(news)
-        else:
-            lease, seconds = read_lease(data)
-            control[BUSY + number] = 1
-            report = run_lease(plan.stages[lease.stage], lease, seconds, control[:1], interruption)
-            control[BUSY + number] = 0
-            for stream in (sys.stdout, sys.stderr):
-                with contextlib.suppress(Exception):  # a user's stream may be closed, or None
-                    stream.flush()
-            channel.send(*report.parts())
+        answer = run.handle(data)
+        if answer is not None:
+            channel.send(*answer)
 
 
-def run_lease(
-    stage: Stage, lease: Lease, seconds: float, stop_flag: Any, interruption: Interruption | None = None
+def run_lease(  # noqa: PLR0913, PLR0917  what a worker has
+    stage: Stage,
+    lease: Lease,
+    seconds: float,
+    stop_flag: Any,
+    interruption: Interruption | None = None,
+    cell: Cell | None = None,
 ) -> Report:
     """Run a lease and describe what came out; numbers are in shared memory already."""
     started = time.monotonic()
@@ -198,7 +261,7 @@ def run_lease(
     failure = b""
     try:
         try:
-            lease_run.run(started + seconds, stop_flag, interruption)
+            lease_run.run(started + seconds, stop_flag, interruption, cell)
         except BaseException as error:
             failure = pickle.dumps(Failure.of(error, is_to_blame=lease_run.is_to_blame))
         objects = _pack_objects(stage, lease.start, lease_run.reached)

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from pipefunc_c._spec.mapspec import MapSpec
+    from pipefunc_c.map._map_run import Mappable
     from pipefunc_c.map._outputs import Result
-    from pipefunc_c.map._run import Mappable
 
 __all__ = [
     "DimensionlessArray",

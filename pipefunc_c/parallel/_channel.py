@@ -6,10 +6,15 @@ import socket
 import struct
 from typing import TYPE_CHECKING
 
+from pipefunc_c._describe import bytes_text
+from pipefunc_c._platform import available_memory
+from pipefunc_c.exceptions import OutOfMemoryError
+
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
 _LENGTH = struct.Struct("<Q")
+_LARGE = 64 << 20  # from here on the room for a message is looked at first
 
 
 class Channel:
@@ -63,9 +68,37 @@ class Channel:
         ------
         EOFError
             If the peer is gone, also in the middle of a message.
+        OutOfMemoryError
+            If there is no room for it; what follows cannot be read then.
         """
         (length,) = _LENGTH.unpack(self._read(_LENGTH.size))
+        if length > _LARGE:
+            free, limit = available_memory()
+            if length > free:
+                raise OutOfMemoryError(
+                    f"a message of {bytes_text(length)} does not fit into the {bytes_text(free)} that are "
+                    f"free: {limit}",
+                    detail=(length, free),
+                    hint="return less per call or element, or write large results to files",
+                )
         return self._read(length)
+
+    def send_descriptors(self, descriptors: list[int]) -> None:
+        """Give the peer its own copies of descriptors; call `receive_descriptors` there."""
+        socket.send_fds(self._socket, [b"d"], descriptors)
+
+    def receive_descriptors(self, most: int = 8) -> list[int]:
+        """Take what `send_descriptors` sends.
+
+        Raises
+        ------
+        EOFError
+            If the peer is gone.
+        """
+        data, descriptors, _, _ = socket.recv_fds(self._socket, 1, most)
+        if not data:
+            raise EOFError("the peer of a channel is gone")
+        return descriptors
 
     def _read(self, length: int) -> bytearray:
         data = bytearray(length)

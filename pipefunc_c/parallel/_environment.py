@@ -11,16 +11,18 @@ import sys
 from typing import Any
 
 from pipefunc_c._optional import require
-from pipefunc_c._platform import count_threads, prefer_portable
+from pipefunc_c._platform import count_threads, granted_cores, prefer_portable
 
 _state = {"is_worker": False}
 
 
 def available_cores() -> int:
-    """Count the cores that this process may use: its affinity, and what Slurm gave it."""
+    """Count the cores that this process may use: its affinity, its cgroups, and what Slurm gave it."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     granted = os.environ.get("SLURM_CPUS_PER_TASK", "")
-    return max(1, min(cores, int(granted))) if granted.isdigit() and int(granted) else cores
+    if granted.isdigit() and int(granted):
+        cores = min(cores, int(granted))
+    return max(1, min(cores, granted_cores()))
 
 
 def may_fork() -> bool:
@@ -28,8 +30,11 @@ def may_fork() -> bool:
 
     Such libraries see to their own threads after a fork; any other thread may hold a lock for ever.
     """
-    if not hasattr(os, "fork") or sys.platform == "darwin" or prefer_portable():
-        return False
+    return hasattr(os, "fork") and sys.platform != "darwin" and not prefer_portable() and has_one_thread()
+
+
+def has_one_thread() -> bool:
+    """Tell whether this process has one thread, not counting those of BLAS and OpenMP."""
     if len(sys._current_frames()) != 1:
         return False
     threads = count_threads()
@@ -82,13 +87,13 @@ def seed_worker(seeds: dict[str, Any], worker: int) -> None:
         numpy_random.seed(numpy_random.SeedSequence([seeds["numpy"], worker]).generate_state(8))
 
 
-def cap_library_threads(pools: list[Any], n_workers: int) -> None:
+def cap_library_threads(pools: list[Any], n_workers: int, threads: int | None = None) -> None:
     """Leave each of the workers its share of the cores for BLAS and OpenMP.
 
     OpenBLAS loses its threads in a fork. To set their number in the child would start them again, and they
     spin for some time; so the number is written to where OpenBLAS reads it.
     """
-    share = max(1, available_cores() // n_workers)
+    share = threads or max(1, available_cores() // n_workers)
     for pool in pools:
         if pool.internal_api == "openblas":
             with contextlib.suppress(ValueError):  # a build that hides the variable

@@ -1,8 +1,9 @@
-"""A warm server that forks workers for a process that must not fork itself, because it has threads.
+"""A server that forks workers for a process that must not fork itself, because it has threads.
 
-The server is a child with one thread that has imported what workers need. It gets the descriptors of a worker
-over a socket, forks, and tells how its children end. Nothing of the parent's ``__main__`` is imported: what a
-worker needs comes to it in a message.
+The server is a child with one thread. It gets the descriptors of a worker over a socket, forks, and tells how
+its children end. A warm one is a new interpreter that has imported what workers need; nothing of the parent's
+``__main__`` is imported: what a worker needs comes to it in a message. A copy is forked from the parent, and
+so are its workers in the end: they have all objects of the parent as they were then.
 """
 
 from __future__ import annotations
@@ -19,21 +20,27 @@ import struct
 import sys
 import threading
 import time
+import weakref
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipefunc_c._optional import require
 from pipefunc_c.exceptions import OperationError
 from pipefunc_c.parallel._channel import Channel
 from pipefunc_c.parallel._environment import library_pools, seed_worker
+from pipefunc_c.parallel._output import enter_relay
+from pipefunc_c.parallel._processes import ChildProcess, Ended, fork_process, kill_group, reap, spawn_process
 from pipefunc_c.parallel._worker_process import enter_worker
 
-MAX_DESCRIPTORS = 8
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+MAX_DESCRIPTORS = 16
 START_SECONDS = 60.0
-_STATUS = struct.Struct("<qi")  # pid and wait status; a start is answered with status STARTED
+_STATUS = struct.Struct("<qiq")  # pid, wait status, peak memory; a start is answered with status STARTED
 _STARTED = -1
 _servers: dict[int, ForkServer] = {}
-_lock = [threading.Lock()]
+_all_servers: weakref.WeakSet[ForkServer] = weakref.WeakSet()
 
 
 class ServedProcess:
@@ -47,7 +54,7 @@ class ServedProcess:
         Its process.
     """
 
-    sentinel = None  # its end is seen at its channel
+    sentinel: int | None = None  # its end is seen at its channel
 
     def __init__(self, server: ForkServer, pid: int) -> None:
         self._server = server
@@ -57,30 +64,34 @@ class ServedProcess:
     def exitcode(self) -> int | None:
         """The exit code, the negative number of the signal that killed it, or None while it runs."""
         self._server.collect(0)
-        status = self._server.ended.get(self.pid)
-        return None if status is None else os.waitstatus_to_exitcode(status)
+        ended = self._server.ended.get(self.pid)
+        return None if ended is None else ended.exitcode
+
+    @property
+    def peak_memory(self) -> int | None:
+        """The most memory that it held, in bytes; None while it runs or where that is not known."""
+        ended = self._server.ended.get(self.pid)
+        return None if ended is None else ended.peak_memory or None
 
     def join(self, timeout: float | None = None) -> None:
         """Wait for its end."""
         until = None if timeout is None else time.monotonic() + timeout
         while self.exitcode is None and not self._server.is_gone:
-            left = 0.2 if until is None else min(0.2, until - time.monotonic())
+            left = 0.02 if until is None else min(0.02, until - time.monotonic())
             if left <= 0:
                 return
             self._server.collect(left)
 
     def terminate(self) -> None:
         """Ask it to end."""
-        self._signal(signal.SIGTERM)
-
-    def kill(self) -> None:
-        """End it at once."""
-        self._signal(signal.SIGKILL)
-
-    def _signal(self, number: int) -> None:
         if self.exitcode is None:
             with contextlib.suppress(ProcessLookupError):
-                os.kill(self.pid, number)
+                os.kill(self.pid, signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End it and what it started, at once."""
+        if self.exitcode is None:
+            kill_group(self.pid)
 
     def close(self) -> None:
         """Forget it."""
@@ -88,28 +99,36 @@ class ServedProcess:
 
 
 class ForkServer:
-    """Start the server, and ask it for workers."""
+    """Start the server, and ask it for workers; threads may share it.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    is_copy
+        Whether it is forked from this process; else it is a new interpreter.
+    """
+
+    def __init__(self, *, is_copy: bool = False) -> None:
         self._socket, theirs = socket.socketpair()
-        self.ended: dict[int, int] = {}
+        self._lock = threading.RLock()
+        self.ended: dict[int, Ended] = {}
         self.is_gone = False
-        program = (
-            f"import sys; sys.path[:] = {sys.path!r}; "
-            f"from pipefunc_c.parallel._forkserver import main; main({theirs.fileno()})"
-        )
-        subprocess = require("subprocess")
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", program], pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL
-        )
-        theirs.close()
         self._buffer = b""
         self._started: list[int] = []
-        self._start_lock = threading.Lock()
-        self._heard = threading.Condition()
-        self._is_listened_to = False
+        self._process: ChildProcess | None = None
+        _all_servers.add(self)
+        if is_copy:
+            self._process = fork_process(main, (theirs.fileno(),), "pipefunc_c-server")
+        else:
+            program = f"from pipefunc_c.parallel._forkserver import warm_main; warm_main({theirs.fileno()})"
+            self._process = spawn_process(program, [theirs.fileno()])
+        theirs.close()
 
-    def start(self, descriptors: list[int]) -> ServedProcess:
+    @property
+    def is_running(self) -> bool:
+        """Tell whether it can be asked."""
+        return not self.is_gone and self._process is not None and self._process.exitcode is None
+
+    def start(self, descriptors: Sequence[int]) -> ServedProcess:
         """Fork a worker that gets these descriptors.
 
         Raises
@@ -117,12 +136,13 @@ class ForkServer:
         OperationError
             If the server does not answer.
         """
-        with self._start_lock:  # so that the next answer is the one to this
-            socket.send_fds(self._socket, [b"f"], descriptors)
-            until = time.monotonic() + START_SECONDS
+        until = time.monotonic() + START_SECONDS
+        with self._lock:
+            with contextlib.suppress(ConnectionError):
+                socket.send_fds(self._socket, [b"f"], descriptors)
             while not self._started:
                 self.collect(max(0.0, until - time.monotonic()))
-                if not self._started and (self.is_gone or time.monotonic() > until):
+                if self.is_gone or time.monotonic() > until:
                     raise OperationError(
                         "the server that starts worker processes is gone or does not answer",
                         hint="see what it printed; run with parallel=False meanwhile",
@@ -130,63 +150,62 @@ class ForkServer:
             return ServedProcess(self, self._started.pop(0))
 
     def collect(self, timeout: float) -> None:
-        """Take in what the server says, waiting ``timeout`` seconds at most for it.
-
-        One thread listens at a time. Others wait for what it hears, and may come back early with nothing.
-        """
-        with self._heard:
-            if self._is_listened_to:
-                if timeout:
-                    self._heard.wait(timeout)
-                return
-            self._is_listened_to = True
-        try:
-            while not self.is_gone and select.select([self._socket], [], [], timeout)[0]:
-                self._take(self._socket.recv(4096))
-                timeout = 0.0
-        finally:
-            with self._heard:
-                self._is_listened_to = False
-                self._heard.notify_all()
-
-    def _take(self, data: bytes) -> None:
-        self.is_gone = not data
-        self._buffer += data
-        while len(self._buffer) >= _STATUS.size:
-            pid, status = _STATUS.unpack_from(self._buffer)
-            self._buffer = self._buffer[_STATUS.size :]
-            if status == _STARTED:
-                self._started.append(pid)
-            else:
-                self.ended[pid] = status
+        """Take in what the server says, waiting ``timeout`` seconds at most for it."""
+        if timeout and not self.is_gone:
+            # Without the lock, unless a start holds it: other threads may ask meanwhile.
+            select.select([self._socket], [], [], timeout)
+        with self._lock:
+            while not self.is_gone and select.select([self._socket], [], [], 0)[0]:
+                try:
+                    data = self._socket.recv(4096)
+                except ConnectionError:
+                    data = b""
+                self.is_gone = not data
+                self._buffer += data
+                while len(self._buffer) >= _STATUS.size:
+                    pid, status, peak_memory = _STATUS.unpack_from(self._buffer)
+                    self._buffer = self._buffer[_STATUS.size :]
+                    if status == _STARTED:
+                        self._started.append(pid)
+                    else:
+                        self.ended[pid] = Ended(status, peak_memory)
 
     def stop(self) -> None:
-        """End the server, when this process ends."""
+        """End the server; its workers do not end with it. May be called again."""
+        self.is_gone = True
         self._socket.close()
-        with contextlib.suppress(Exception):
-            self._process.wait(1.0)
+        if self._process is not None:
+            self._process.join(1.0)
+            self._process.close()
 
     def forget(self) -> None:
         """Close this end in a forked child, which must not use the server."""
+        self.is_gone = True
         self._socket.close()
-        self._process.returncode = 0  # not this process's child: nothing to wait for
+        if self._process is not None:
+            self._process.close()
         atexit.unregister(self.stop)
 
 
+_server_lock = threading.Lock()
+
+
 def fork_server() -> ForkServer:
-    """Give the server of this process; started when first needed."""
-    with _lock[0]:
+    """Give the warm server of this process; started when first needed."""
+    with _server_lock:
         server = _servers.get(os.getpid())
-        if server is None or server.is_gone or server._process.poll() is not None:
+        if server is None or not server.is_running:
             server = _servers[os.getpid()] = ForkServer()
             atexit.register(server.stop)
         return server
 
 
 def _forget_servers() -> None:
-    _lock[0] = threading.Lock()  # another thread of the parent may hold the old one
-    for server in _servers.values():
+    global _server_lock  # noqa: PLW0603  another thread may have held it
+    _server_lock = threading.Lock()
+    for server in list(_all_servers):
         server.forget()
+    _all_servers.clear()
     _servers.clear()
 
 
@@ -197,42 +216,47 @@ if hasattr(os, "register_at_fork"):
 # -- in the server ---------------------------------------------------------------------------------------
 
 
+def warm_main(descriptor: int) -> None:
+    """Import what workers need, then serve."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for module in ("cloudpickle", "pipefunc_c.map._worker", "pipefunc_c.parallel._pool_worker"):
+        require(module)
+    library_pools()  # imports threadpoolctl
+    main(descriptor)
+
+
 def main(descriptor: int) -> None:
     """Serve until the parent is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with contextlib.suppress(OSError):  # a Ctrl-C and the end of a worker's group are not for the server
+        os.setpgid(0, 0)
     connection = socket.socket(fileno=descriptor)
-    for module in ("cloudpickle", "pipefunc_c.map._worker"):
-        require(module)
-    library_pools()  # imports threadpoolctl
     selector = selectors.DefaultSelector()
     selector.register(connection, selectors.EVENT_READ, None)
+    has_pidfd = hasattr(os, "pidfd_open")
+    children: set[int] = set()
     while True:
-        for key, _ in selector.select(None if hasattr(os, "pidfd_open") else 0.05):
+        for key, _ in selector.select(None if has_pidfd else 0.05):
             if key.data is None:
                 data, descriptors, _, _ = socket.recv_fds(connection, 1, MAX_DESCRIPTORS)
                 if not data:
                     os._exit(0)
-                _fork(connection, selector, descriptors)
+                pid = _fork(connection, selector, descriptors)
+                children.add(pid)
+                if has_pidfd:
+                    selector.register(os.pidfd_open(pid), selectors.EVENT_READ, pid)
             else:
                 selector.unregister(key.fd)
                 os.close(key.fd)
-                _report(connection, key.data)
-        if not hasattr(os, "pidfd_open"):
-            _report(connection, -1)
+        for pid in list(children):
+            ended = reap(pid)
+            if ended is not None:
+                children.discard(pid)
+                with contextlib.suppress(ConnectionError):
+                    connection.sendall(_STATUS.pack(pid, *ended))
 
 
-def _report(connection: socket.socket, wanted: int) -> None:
-    with contextlib.suppress(ChildProcessError):
-        while True:
-            pid, status = os.waitpid(wanted, 0 if wanted > 0 else os.WNOHANG)
-            if not pid:
-                return
-            connection.sendall(_STATUS.pack(pid, status))
-            if wanted > 0:
-                return
-
-
-def _fork(connection: socket.socket, selector: selectors.BaseSelector, descriptors: list[int]) -> None:
+def _fork(connection: socket.socket, selector: selectors.BaseSelector, descriptors: list[int]) -> int:
     pid = os.fork()
     if pid == 0:
         status = 1
@@ -240,7 +264,7 @@ def _fork(connection: socket.socket, selector: selectors.BaseSelector, descripto
             selector.close()
             connection.close()
             signal.signal(signal.SIGINT, signal.SIG_DFL)
-            _work(descriptors)
+            work(descriptors)
             status = 0
         except BaseException:
             sys.excepthook(*sys.exc_info())
@@ -251,22 +275,34 @@ def _fork(connection: socket.socket, selector: selectors.BaseSelector, descripto
             os._exit(status)
     for each in descriptors:
         os.close(each)
-    if hasattr(os, "pidfd_open"):
-        selector.register(os.pidfd_open(pid), selectors.EVENT_READ, pid)
-    connection.sendall(_STATUS.pack(pid, _STARTED))
+    connection.sendall(_STATUS.pack(pid, _STARTED, 0))
+    return pid
 
 
-def _work(descriptors: list[int]) -> None:
+def work(descriptors: list[int]) -> None:
     """Become a worker: the first message says which, and what to run."""
     channel = Channel(socket.socket(fileno=descriptors[0]))
     boot: dict[str, Any] = pickle.loads(channel.receive())
     sys.path[:] = boot["path"]
     with contextlib.suppress(OSError):
         os.chdir(boot["folder"])
-    enter_worker(channel, descriptors[1], boot["number"], boot["seeds"], library_pools(), boot["n_workers"])
+    enter_worker(
+        channel,
+        descriptors[1],
+        boot["number"],
+        boot["seeds"],
+        library_pools(),
+        boot["n_workers"],
+        boot["threads"],
+    )
     require("multiprocessing").current_process().authkey = boot["authkey"]
+    descriptors = descriptors[2:]
+    if boot["output"] is not None:
+        count, recipe = boot["output"]
+        enter_relay(recipe, descriptors[:count])
+        descriptors = descriptors[count:]
     with contextlib.suppress(EOFError, BrokenPipeError):
         module, name = boot["serve"]
         # Seeded once more when all is imported: some modules draw numbers when they are.
         ready = partial(seed_worker, boot["seeds"], boot["number"])
-        getattr(require(module), name)(boot["payload"], descriptors[2:], channel, boot["number"], ready)
+        getattr(require(module), name)(boot["payload"], descriptors, channel, boot["slot"], ready)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,13 @@ HELD_SIGNALS = frozenset(
 
 
 def enter_worker(  # noqa: PLR0913, PLR0917  what distinguishes one worker from another
-    channel: Channel, alive: int, number: int, seeds: dict[str, Any], pools: list[Any], n_workers: int
+    channel: Channel,
+    alive: int,
+    number: int,
+    seeds: dict[str, Any],
+    pools: list[Any],
+    n_workers: int,
+    threads: int | None = None,
 ) -> None:
     """Make this process a worker.
 
@@ -38,8 +45,13 @@ def enter_worker(  # noqa: PLR0913, PLR0917  what distinguishes one worker from 
         Thread pools of libraries.
     n_workers
         How many workers share the cores.
+    threads
+        Threads for BLAS and OpenMP; by default the share of the cores.
     """
     become_worker()
+    # What it starts ends with it, and the parent alone gets a Ctrl-C.
+    with contextlib.suppress(OSError):
+        os.setpgid(0, 0)
     die_with(alive)
     # The parent decides what a Ctrl-C ends. Not SIG_IGN: programs that an element starts inherit that.
     signal.signal(signal.SIGINT, _leave_to_parent)
@@ -47,7 +59,7 @@ def enter_worker(  # noqa: PLR0913, PLR0917  what distinguishes one worker from 
         if callable(signal.getsignal(each)):
             signal.signal(each, signal.SIG_DFL)
     seed_worker(seeds, number)
-    cap_library_threads(pools, n_workers)
+    cap_library_threads(pools, n_workers, threads)
     os.register_at_fork(after_in_child=channel.close)
 
 

@@ -1,33 +1,28 @@
-"""A group of worker processes of this one: started, listened to and ended together."""
+"""A group of worker processes of this one: started, listened to, replaced and ended together."""
 
 from __future__ import annotations
 
 import contextlib
 import gc
 import os
-import pickle
 import selectors
 import signal
-import sys
 import threading
 import time
 import weakref
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pipefunc_c._optional import require
 from pipefunc_c.parallel._channel import Channel
-from pipefunc_c.parallel._environment import draw_seeds, library_pools
-from pipefunc_c.parallel._forkserver import fork_server
-from pipefunc_c.parallel._worker_process import HELD_SIGNALS, enter_worker
+from pipefunc_c.parallel._environment import draw_seeds
+from pipefunc_c.parallel._starting import Identity, signals_held
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from pipefunc_c.parallel._output import OutputRelay
+    from pipefunc_c.parallel._starting import Starter, WorkerHandle
 
-    Serve = Callable[[Channel, int], None]
-
+_BELL = -1
 GRACE_SECONDS = 0.5
-_BELL = -1  # beside the numbers of workers
 _groups: weakref.WeakSet[WorkerGroup] = weakref.WeakSet()
 
 
@@ -41,175 +36,183 @@ class Message:
 
 @dataclass(frozen=True)
 class Death:
-    """The end of a worker that nobody asked for."""
+    """The end of a worker that nobody asked for.
+
+    Parameters
+    ----------
+    worker
+        Its slot.
+    pid
+        Its process.
+    exitcode
+        How it ended; None if that is not known.
+    peak_memory
+        The most memory that it held, in bytes, if that is known.
+    error
+        Why it was ended, where this process did that because it could not take in what the worker said.
+    """
 
     worker: int
     pid: int
     exitcode: int | None
+    peak_memory: int | None = None
+    error: Exception | None = None
+
+    @property
+    def signal(self) -> str | None:
+        """The name of the signal that killed it."""
+        if self.exitcode is None or self.exitcode >= 0:
+            return None
+        with contextlib.suppress(ValueError):
+            return signal.Signals(-self.exitcode).name
+        return str(-self.exitcode)
 
     def __str__(self) -> str:
         """Say how it ended, with the name of the signal."""
-        if self.exitcode is None:
-            return f"worker {self.worker} (pid {self.pid}) is gone"
-        if self.exitcode < 0:
-            with contextlib.suppress(ValueError):
-                name = signal.Signals(-self.exitcode).name
-                return f"worker {self.worker} (pid {self.pid}) was killed by {name}"
-        return f"worker {self.worker} (pid {self.pid}) ended with exit code {self.exitcode}"
-
-
-@dataclass(frozen=True)
-class Boot:
-    """What a worker needs that is not forked from this process.
-
-    Parameters
-    ----------
-    serve
-        Module and name of the function that it runs, with ``payload``, the descriptors that it got, its
-        channel, its number, and what to call before it takes work.
-    payload
-        Whatever that function needs.
-    descriptors
-        Descriptors that it gets.
-    """
-
-    serve: tuple[str, str]
-    payload: bytes
-    descriptors: list[int]
+        how = "is gone"
+        if self.signal is not None:
+            how = f"was killed by {self.signal}"
+        elif self.exitcode is not None:
+            how = f"ended with exit code {self.exitcode}"
+        return f"worker {self.worker} (pid {self.pid}) {how}"
 
 
 @dataclass
 class _Worker:
-    process: Any
+    process: WorkerHandle
     channel: Channel
+    alive: int  # write end of a pipe: who is told of our end is a property of the open pipe
     lost: bool = False
 
 
-@dataclass(eq=False)
 class WorkerGroup:
     """Start worker processes and exchange messages with them.
 
     Parameters
     ----------
-    serve
-        Runs in each worker, with its channel and its number; the worker ends when it returns.
+    starter
+        Starts each of them.
     n_workers
         How many.
-    boot
-        What workers need where this process must not fork: then a server does.
+    output
+        Brings what they print, log and warn of to this process.
 
     Notes
     -----
-    A worker dies with this process, at once. Its random states are its own, and its BLAS threads a share of
-    the cores. No other child of this process inherits the means to talk to workers.
+    A worker dies with this process, at once, and what it started dies with it. Its random states are its own,
+    and its BLAS threads a share of the cores. No other child of this process inherits the means to talk to
+    workers. One thread at a time may listen; another one may send meanwhile.
     """
 
-    serve: Serve
-    n_workers: int
-    boot: Boot | None = None
-    _workers: list[_Worker] = field(default_factory=list)
-    # One pipe per worker: who is told of its end is a property of the open pipe.
-    _alive: list[int] = field(default_factory=list)
-    # What is written to the second ends a wait.
-    _bell: tuple[int, int] | None = None
-    _bell_lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def start(self) -> None:
-        """Start the workers: forked from this process, or from the server if there is a ``boot``."""
-        self._seeds = draw_seeds()
-        self._pools = [] if self.boot is not None else library_pools()
+    def __init__(self, starter: Starter, n_workers: int, output: OutputRelay | None = None) -> None:
+        self.starter = starter
+        self.n_workers = n_workers
+        self._output = output
+        self._workers: list[_Worker | None] = [None] * n_workers
+        self._numbers = 0
+        self._seeds: dict[str, Any] = {}
         self._selector = selectors.DefaultSelector()
-        self._bell = os.pipe()
+        # What is written to the second end ends a wait.
+        self._bell: tuple[int, int] | None = os.pipe()
+        self._bell_lock = threading.Lock()
         os.set_blocking(self._bell[1], False)
         self._selector.register(self._bell[0], selectors.EVENT_READ, _BELL)
+        for descriptor, take in ({} if output is None else output.sources).items():
+            self._selector.register(descriptor, selectors.EVENT_READ, take)
         _groups.add(self)
+
+    def start(self) -> None:
+        """Start all workers."""
+        self._seeds = draw_seeds()
         # Objects that exist now are not looked at by the collector of a worker, so their pages stay shared.
         gc.freeze()
         try:
-            for number in range(self.n_workers):
-                ours, theirs = Channel.pair()
-                alive_read, alive_write = os.pipe()
-                self._alive.append(alive_write)
-                try:
-                    start = self._fork if self.boot is None else self._serve
-                    with _signals_held():
-                        process = start(ours, theirs, alive_read, number)
-                finally:
-                    theirs.close()
-                    os.close(alive_read)
-                self._selector.register(ours, selectors.EVENT_READ, number)
-                if process.sentinel is not None:
-                    self._selector.register(process.sentinel, selectors.EVENT_READ, number)
+            for slot in range(self.n_workers):
+                self._start(slot)
         except BaseException:
             self.kill()
             raise
         finally:
             gc.unfreeze()
 
-    def _fork(self, ours: Channel, theirs: Channel, alive: int, number: int) -> Any:
-        process = (
-            require("multiprocessing")
-            .get_context("fork")
-            .Process(
-                target=self._run_worker,
-                args=(theirs, alive, number),
-                name=f"pipefunc_c-worker-{number}",
-            )
-        )
-        self._workers.append(_Worker(process, ours))
-        process.start()
-        return process
+    def replace(self, slot: int) -> None:
+        """Start a worker in the place of one that is dead or was told to end."""
+        old = self._workers[slot]
+        assert old is not None
+        if not old.lost:
+            self._bury(slot)
+        self._start(slot)
 
-    def _run_worker(self, channel: Channel, alive: int, number: int) -> None:
-        enter_worker(channel, alive, number, self._seeds, self._pools, self.n_workers)
-        with contextlib.suppress(EOFError, BrokenPipeError):
-            self.serve(channel, number)
+    def _start(self, slot: int) -> None:
+        identity = Identity(slot, self._numbers, self._seeds, self.n_workers)
+        self._numbers += 1
+        ours, theirs = Channel.pair()
+        alive_read, alive_write = os.pipe()
+        process: WorkerHandle | None = None
+        try:
+            # Known before it starts, so that the child closes them too.
+            self._unfinished = (ours, alive_write)
+            with signals_held():
+                process = self.starter.start(ours, theirs, alive_read, identity, self._output)
+                self._workers[slot] = _Worker(process, ours, alive_write)
+        except BaseException:
+            if process is None:  # else `kill` sees to it: a signal came that had to wait
+                ours.close()
+                os.close(alive_write)
+            raise
+        finally:
+            self._unfinished = None
+            theirs.close()
+            os.close(alive_read)
+        self._selector.register(ours, selectors.EVENT_READ, slot)
+        if process.sentinel is not None:
+            self._selector.register(process.sentinel, selectors.EVENT_READ, slot)
 
-    def _serve(self, ours: Channel, theirs: Channel, alive: int, number: int) -> Any:
-        assert self.boot is not None
-        process = fork_server().start([theirs.fileno(), alive, *self.boot.descriptors])
-        self._workers.append(_Worker(process, ours))
-        message = {
-            "number": number,
-            "n_workers": self.n_workers,
-            "seeds": self._seeds,
-            "path": sys.path,
-            "folder": os.getcwd(),
-            "serve": self.boot.serve,
-            # So that what this process may talk to by multiprocessing, its workers may.
-            "authkey": bytes(require("multiprocessing").current_process().authkey),
-            "payload": self.boot.payload,
-        }
-        ours.send(pickle.dumps(message))
-        return process
+    _unfinished: tuple[Channel, int] | None = None
 
-    def send(self, worker: int, *parts: bytes) -> None:
+    def pid(self, slot: int) -> int:
+        """Give the process of a worker."""
+        worker = self._workers[slot]
+        assert worker is not None
+        return worker.process.pid
+
+    def send(self, slot: int, *parts: bytes, descriptors: list[int] | None = None) -> None:
         """Send a message; one to a worker that is gone is dropped, its death will be reported."""
-        if self._workers[worker].lost:
+        worker = self._workers[slot]
+        if worker is None or worker.lost:
             return
         with contextlib.suppress(ConnectionError):
-            self._workers[worker].channel.send(*parts)
+            worker.channel.send(*parts)
+            if descriptors is not None:
+                worker.channel.send_descriptors(descriptors)
 
     def wait(self, timeout: float | None = None) -> list[Message | Death]:
         """Wait for messages and deaths; an empty list when ``timeout`` seconds are over."""
         events: list[Message | Death] = []
         seen: set[int] = set()
         for key, _ in self._selector.select(timeout):
-            number: int = key.data
-            if number == _BELL:
+            if callable(key.data):
+                key.data()
+                continue
+            slot: int = key.data
+            if slot == _BELL:
                 os.read(key.fd, 4096)
                 continue
-            worker = self._workers[number]
-            if number in seen or worker.lost:
+            worker = self._workers[slot]
+            if worker is None or slot in seen or worker.lost:
                 continue
-            seen.add(number)
+            seen.add(slot)
+            error: Exception | None = None
             if isinstance(key.fileobj, Channel) or self._has_data(worker):
                 try:
-                    events.append(Message(number, worker.channel.receive()))
+                    events.append(Message(slot, worker.channel.receive()))
                     continue
                 except EOFError:
                     pass
-            events.append(self._bury(number))
+                except MemoryError as too_large:  # the rest of the message is still in the channel
+                    worker.process.kill()
+                    error = too_large
+            events.append(self._bury(slot, error))
         return events
 
     def wake(self) -> None:
@@ -218,14 +221,20 @@ class WorkerGroup:
             if self._bell is not None:
                 os.write(self._bell[1], b"w")
 
+    def drain(self) -> None:
+        """Take in what workers printed, without waiting for messages: who is stuck in a print waits."""
+        if self._output is not None:
+            self._output.drain()
+
     @staticmethod
     def _has_data(worker: _Worker) -> bool:
         with selectors.DefaultSelector() as selector:
             selector.register(worker.channel, selectors.EVENT_READ)
             return bool(selector.select(0))
 
-    def _bury(self, number: int) -> Death:
-        worker = self._workers[number]
+    def _bury(self, slot: int, error: Exception | None = None) -> Death:
+        worker = self._workers[slot]
+        assert worker is not None
         worker.lost = True
         self._selector.unregister(worker.channel)
         if worker.process.sentinel is not None:
@@ -233,79 +242,67 @@ class WorkerGroup:
         worker.process.join(GRACE_SECONDS)
         if worker.process.exitcode is None:  # it closed its channel and goes on
             worker.process.kill()
-            worker.process.join()
+            worker.process.join(GRACE_SECONDS)
+        process = worker.process
+        death = Death(slot, process.pid, process.exitcode, process.peak_memory, error)
+        process.close()
         worker.channel.close()
-        return Death(number, worker.process.pid, worker.process.exitcode)
+        os.close(worker.alive)
+        return death
 
-    def interrupt(self) -> None:
-        """Ask all workers to give up what they are at: SIGTERM, which they may handle."""
-        for worker in self._workers:
-            if not worker.lost and worker.process.pid is not None and worker.process.exitcode is None:
+    def interrupt(self, slots: list[int] | None = None) -> None:
+        """Ask workers to give up what they are at: SIGTERM, which they may handle."""
+        for slot, worker in enumerate(self._workers):
+            if worker is not None and not worker.lost and (slots is None or slot in slots):
                 worker.process.terminate()
+
+    def kill_worker(self, slot: int) -> None:
+        """End one worker at once; its death is reported like any other."""
+        worker = self._workers[slot]
+        if worker is not None and not worker.lost:
+            worker.process.kill()
 
     def close(self) -> None:
         """Wait for workers that were told to end; kill those that do not. May be called again."""
         deadline = time.monotonic() + GRACE_SECONDS
         for worker in self._workers:
-            worker.process.join(max(0.0, deadline - time.monotonic()))
+            if worker is not None and not worker.lost:
+                worker.process.join(max(0.0, deadline - time.monotonic()))
         self.kill()
 
     def kill(self) -> None:
         """End all workers at once. May be called again."""
-        for worker in self._workers:
-            if worker.process.pid is not None and worker.process.exitcode is None:
-                worker.process.kill()
-        for worker in self._workers:
-            if worker.process.pid is not None:
-                worker.process.join()
-                worker.process.close()
+        living = [worker for worker in self._workers if worker is not None and not worker.lost]
+        for worker in living:
+            worker.process.kill()
+        for worker in living:
+            worker.process.join()
+            worker.process.close()
             worker.channel.close()
-        self._workers = []
+            os.close(worker.alive)
+        self._workers = [None] * self.n_workers
         self._selector.close()
         self._close_bell()
-        self._close_alive()
+        if self._output is not None:
+            self._output.close()
         _groups.discard(self)
 
     def _forget(self) -> None:
         """Close, in a forked child, what only this process may hold."""
+        held = [(each.channel, each.alive) for each in self._workers if each is not None and not each.lost]
+        for channel, alive in [*held, *([] if self._unfinished is None else [self._unfinished])]:
+            channel.close()
+            os.close(alive)
+        self._workers = [None] * self.n_workers
+        self._unfinished = None
         self._bell_lock = threading.Lock()  # another thread of the parent may hold the old one
         self._close_bell()
-        self._close_alive()
-        for worker in self._workers:
-            worker.channel.close()
 
     def _close_bell(self) -> None:
         with self._bell_lock:
             bell, self._bell = self._bell, None
         for descriptor in bell or ():
             os.close(descriptor)
-
-    def _close_alive(self) -> None:
-        for descriptor in self._alive:
-            os.close(descriptor)
-        self._alive = []
-
-
-@contextlib.contextmanager
-def _signals_held() -> Iterator[None]:
-    """Keep a Ctrl-C and the like until a process is started: it would be swallowed, or leave half a worker.
-
-    The handlers are replaced, since to block a signal in this thread only sends it to another one.
-    """
-    held: list[tuple[int, Any]] = []
-    replaced: dict[int, Any] = {}
-    if threading.current_thread() is threading.main_thread():
-        for number in HELD_SIGNALS:
-            if callable(handler := signal.getsignal(number)):
-                replaced[number] = handler
-                signal.signal(number, lambda *arguments: held.append(arguments))
-    try:
-        yield
-    finally:
-        for number, handler in replaced.items():
-            signal.signal(number, handler)
-    for number, frame in held:
-        replaced[number](number, frame)
 
 
 def _forget_groups() -> None:

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from pipefunc_c._containers import as_callable_or_none, as_iterable, as_mapping
 from pipefunc_c.cache._hashable import to_hashable
 from pipefunc_c.exceptions import InvalidTypeError, InvalidValueError, UnknownNameError
 
@@ -38,6 +39,8 @@ class Sweep:
 
     Raises
     ------
+    InvalidTypeError
+        If an argument, or the values of a name, are of a wrong type.
     InvalidValueError
         If names that go together have different numbers of values, or a name stands in `dims` twice.
     UnknownNameError
@@ -64,11 +67,21 @@ class Sweep:
         constants: Mapping[str, Any] | None = None,
         derivers: Mapping[str, Deriver] | None = None,
     ) -> None:
-        self.items: dict[str, Any] = {name: _sequence(values) for name, values in items.items()}
+        given = as_mapping(items, "items", "the values per name").items()
+        self.items: dict[str, Any] = {name: _sequence(name, values) for name, values in given}
+        if dims is not None:
+            as_iterable(dims, "dims", "a list of names and tuples of names")
         self.dims = dims
-        self.exclude = exclude
-        self.constants = constants
-        self.derivers = None if derivers is None else dict(derivers)
+        self.exclude: Exclude | None = as_callable_or_none(exclude, "exclude")
+        self.constants = None if constants is None else as_mapping(constants, "constants")
+        self.derivers: dict[str, Deriver] | None = None
+        if derivers is not None:
+            self.derivers = dict(as_mapping(derivers, "derivers", "a function per name"))
+            functions: dict[str, object] = {**self.derivers}
+            for name, derive in functions.items():
+                if not callable(derive):
+                    message = f"`derivers` must have a function for {name!r}, got {derive!r}"
+                    raise InvalidTypeError(message, detail=name)
         self._check_dims()
 
     def _check_dims(self) -> None:
@@ -88,8 +101,9 @@ class Sweep:
 
     @property
     def _groups(self) -> list[tuple[str, ...]]:
-        dims = self.items if self.dims is None else self.dims
-        return [(each,) if isinstance(each, str) else tuple(each) for each in dims]
+        if self.dims is None:
+            return [(name,) for name in self.items]
+        return [tuple(each) if isinstance(each, tuple | list) else (each,) for each in self.dims]
 
     def generate(self) -> Iterator[Combination]:
         """Yield the combinations.
@@ -159,7 +173,7 @@ class Sweep:
         [{'a': 1}, {'a': 2}]
 
         """
-        names = (keys,) if isinstance(keys, str) else tuple(keys)
+        names = _names(keys)
         found: dict[Any, tuple[Any, ...]] = {}
         for combination in self.generate():
             values = tuple(value_of(combination, name) for name in names)
@@ -319,7 +333,7 @@ class MultiSweep(Sweep):
             A new sweep.
 
         """
-        names = (keys,) if isinstance(keys, str) else tuple(keys)
+        names = _names(keys)
         return MultiSweep(*(sweep.filtered_sweep(names) for sweep in self.sweeps))
 
     def product(self, *others: Sweep) -> MultiSweep:
@@ -355,9 +369,19 @@ class MultiSweep(Sweep):
         return MultiSweep(*(sweep.add_derivers(**derivers) for sweep in self.sweeps))
 
 
-def _sequence(values: Iterable[Any]) -> Sequence[Any] | np.ndarray[Any, Any]:
+def _sequence(name: str, values: Iterable[Any]) -> Sequence[Any] | np.ndarray[Any, Any]:
+    if isinstance(values, Sequence | np.ndarray):
+        return values
     # What can be read only once would leave nothing for the second time.
-    return values if isinstance(values, Sequence | np.ndarray) else list(values)
+    try:
+        return list(values)
+    except TypeError:
+        message = f"`items` must have several values for {name!r}, such as a list, got {values!r}"
+        raise InvalidTypeError(message, detail=name, hint="Put single values into `constants`.") from None
+
+
+def _names(keys: Iterable[str]) -> tuple[str, ...]:
+    return (keys,) if isinstance(keys, str) else tuple(as_iterable(keys, "keys"))
 
 
 def value_of(combination: Combination, name: str) -> Any:

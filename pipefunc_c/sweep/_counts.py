@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from pipefunc_c._containers import as_iterable, as_mapping
 from pipefunc_c.cache._hashable import to_hashable
 from pipefunc_c.sweep._combinations import value_of
 
@@ -45,6 +46,8 @@ def count_sweep(
     ------
     UnknownNameError
         If there is no such output, or a combination lacks a root argument.
+    InvalidTypeError
+        If `sweep` is no iterable of dicts.
 
     Examples
     --------
@@ -61,7 +64,10 @@ def count_sweep(
     defaults = pipeline.defaults
     counts: dict[str | tuple[str, ...], dict[tuple[Any, ...], int]] = {}
     names = {name: pipeline.root_args(name) for name in pipeline.func_dependencies(output_name)}
-    combinations = list(sweep)
+    combinations = [
+        as_mapping(each, "sweep", "a value per name, or several of them")
+        for each in as_iterable(sweep, "sweep", "a Sweep or a list of dicts")
+    ]
     for name, arguments in names.items():
         values = (
             tuple([to_hashable(value_of({**defaults, **each}, argument)) for argument in arguments])

@@ -5,6 +5,8 @@ from __future__ import annotations
 import multiprocessing
 import os
 import pickle
+import subprocess
+import sys
 import threading
 import warnings
 
@@ -265,6 +267,19 @@ def test_disk_plain_pickle_refuses_lambdas(tmp_path):
 # -- shared
 
 
+class Elsewhere:
+    """A value that another process cannot open."""
+
+    def __reduce__(self):
+        return only_here, (os.getpid(),)
+
+
+def only_here(pid):
+    if os.getpid() != pid:
+        raise RuntimeError("not here")
+    return Elsewhere()
+
+
 def put_in_child(cache, value):
     cache.keep("child", value, 0.1)
 
@@ -294,17 +309,44 @@ def test_a_shared_cache_starts_no_process_before_it_is_needed():
     assert set(multiprocessing.active_children()) == before
 
 
-def test_a_shared_cache_that_cannot_be_reached_goes_on_alone():
-    cache = LRUCache(max_size=3)
-    cache.put("a", 1)
+@pytest.mark.parametrize("kind", [LRUCache, HybridCache])
+def test_a_shared_cache_that_cannot_be_reached_goes_on_alone(kind):
+    cache = kind(max_size=3)
+    cache.keep("a", 1, 0.5)
     data = pickle.dumps(cache)
+    copies = [pickle.loads(data), pickle.loads(pickle.dumps(pickle.loads(data)))]
+    cache.keep("late", 1, 0.5)
+    connected = pickle.loads(data)
+    assert connected.get("late") == 1
     del cache
-    other = pickle.loads(data)
-    with pytest.warns(UserWarning, match="LRUCache cannot be reached"):
-        assert other.get("a") is None
-    other.put("b", 2)
-    assert other.get("b") == 2
-    assert other.max_size == 3
+    for other in copies:
+        assert other.cache == {"a": 1}
+        assert other.get("a") == 1
+        other.keep("b", 2, 0.5)
+        assert other.get("b") == 2
+        assert other.max_size == 3
+        assert other.shared
+    assert pickle.loads(pickle.dumps(copies[0])).cache == {"a": 1, "b": 2}
+    # What was there when it was pickled may be long out of date in a copy that was in use.
+    with pytest.warns(UserWarning, match="Cache cannot be reached"):
+        assert connected.get("a") is None
+
+
+def test_an_unrelated_process_gets_the_values_of_a_shared_cache():
+    cache = HybridCache(max_size=3)
+    cache.put("a", [1], 0.5)
+    cache.put("b", Elsewhere(), 0.5)
+    cache.get("a")
+    code = (
+        "import pickle, sys, warnings; warnings.simplefilter('error')\n"
+        "cache = pickle.load(sys.stdin.buffer)\n"
+        "print(cache.get('a'), cache.cache, cache.access_counts, cache.computation_durations)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], input=pickle.dumps(cache), capture_output=True, check=False
+    )
+    assert (done.stderr, done.stdout.strip()) == (b"", b"[1] {'a': [1]} {'a': 3} {'a': 0.5}")
+    assert len(cache) == 2
 
 
 def test_values_that_cannot_move_are_left_behind():
@@ -358,3 +400,7 @@ def test_unknown_caches_and_options_are_refused():
         make_cache("lru", {"size": 3}, True)
     with pytest.raises(ValueError, match="got 0"):
         make_cache("lru", {"max_size": 0}, True)
+    with pytest.raises(ValueError, match=r"\['lru'\]"):
+        make_cache(["lru"], None, True)
+    with pytest.raises(TypeError, match="`cache_kwargs` must be a dict with .*, got 3"):
+        make_cache(None, 3, False)

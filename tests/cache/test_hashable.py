@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import array
 import collections
+import itertools
 import math
 import subprocess
 import sys
@@ -104,6 +105,66 @@ def test_polars_series_and_frames(require):
         assert to_hashable(value) == to_hashable(value.clone())
     assert to_hashable(frame) != to_hashable(frame.rename({"a": "c"}))
     assert to_hashable(frame["a"]) != to_hashable(frame["a"].cast(pl.Int8))
+
+
+def frames():
+    import pandas as pd
+    import polars as pl
+
+    pairs = pd.MultiIndex.from_tuples([("a", 1), ("b", 2)])
+    return {
+        "text": pd.DataFrame({"a": ["x", None], "b": [1, 2]}),
+        "categories": pd.DataFrame({"a": pd.Categorical(["x", None])}),
+        "ordered categories": pd.Series(pd.Categorical(["x", "y"], ordered=True)),
+        "categories in another order": pd.Series(pd.Categorical(["x", "y"], categories=["y", "x"])),
+        "text series": pd.Series(["x", "y"]),
+        "text index": pd.Index(["x", "y"]),
+        "several levels": pairs,
+        "rows with several levels": pd.DataFrame({"a": [1, 2]}, index=pairs),
+        "names of levels": pairs.set_names(["p", "q"]),
+        "missing ints": pd.Series([1, None], dtype="Int64"),
+        "missing bools": pd.Series([True, None], dtype="boolean"),
+        "NaN": pd.Series([1.0, None]),
+        "objects": pd.Series([[1], {"a": 2}]),
+        "mixed": pd.Series([1, "a", None, math.nan, pd.NA]),
+        "no value": pd.Series([1, "a", None, None, pd.NA]),
+        "times": pd.Series(pd.date_range("2020", periods=2, tz="UTC")),
+        "periods": pd.Series(pd.period_range("2020", periods=2, freq="D")),
+        "intervals": pd.Series(pd.interval_range(0, 2)),
+        "array": pd.array([1, None], dtype="Int64"),
+        "polars": pl.DataFrame({"a": ["x", None], "b": [[1], [2]], "c": [{"q": 1}, {"q": 2}]}),
+        "polars categories": pl.DataFrame({"a": ["x"]}, schema={"a": pl.Categorical}),
+        "polars enum": pl.Series(["x"], dtype=pl.Enum(["x", "y"])),
+        "polars NaN": pl.Series([math.nan, None, 0.0]),
+        "polars zero": pl.Series([math.nan, 0.0, 0.0]),
+        "polars plan": pl.DataFrame({"a": [1]}).lazy(),
+        "polars expression": pl.col("a") + 1,
+    }
+
+
+def test_frames_and_series_of_any_type_need_no_pickle(require):
+    require("pandas", reason="keys of data frames")
+    require("polars", reason="keys of data frames")
+    keys = {}
+    for (name, value), again in zip(frames().items(), frames().values(), strict=True):
+        key = keys[name] = to_hashable(value, fallback_to_pickle=False)
+        assert key[:2] == (MARKER, type(value)), name
+        assert isinstance(key[2], tuple), name
+        assert hash(key) == hash(to_hashable(again, fallback_to_pickle=False)), name
+        assert key == to_hashable(again, fallback_to_pickle=False), name
+    for one, other in itertools.combinations(keys, 2):
+        assert keys[one] != keys[other], (one, other)
+
+
+@pytest.mark.parametrize("wrap", [lambda v: [v], lambda v: {"a": (v,)}], ids=["list", "dict"])
+def test_an_error_names_what_was_given_and_what_in_it_is_refused(wrap):
+    for key_of, value in ((lambda v: to_hashable(v, False), Unhashable()), (exact_key, Refusing())):
+        given = wrap(value)
+        with pytest.raises(UnhashableError) as caught:
+            key_of(given)
+        message = caught.value.args[0]
+        assert message.startswith(f"a {type(given).__name__} can be no key, for a {type(value).__name__} is")
+        assert caught.value.detail is value
 
 
 def test_other_objects_by_a_digest_of_their_pickle():

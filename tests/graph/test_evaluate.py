@@ -103,9 +103,10 @@ def test_a_bound_value_goes_first():
         [PipeFunc(lambda x: x, "y"), PipeFunc(lambda y, x: (y, x), "z", bound={"y": 7}), PipeFunc(abs, "w")]
     )
     assert run(graph, "z", {"x": 1}) == (7, 1)
-    with pytest.raises(UnusedParametersError, match="'y'"):
-        run(graph, "z", {"x": 1, "y": 2})
-    assert run(graph, "z", {"x": 1, "y": 2}, allow_unused=True) == (7, 1)
+    assert run(graph, "z", {"x": 1, "y": 2}) == (7, 1)
+    assert run(graph, "z", {"x": 1, "y": 2}, full_output=True) == {"x": 1, "y": 2, "z": (7, 1)}
+    with pytest.raises(UnusedParametersError, match="'y'"):  # no function that runs has it
+        run(graph, "w", {"x": 1, "y": 2})
 
 
 def test_a_given_value_goes_before_the_upstream_function():
@@ -363,7 +364,11 @@ def obvious(functions, given, target):
     def call(function):
         arguments = {}
         for name, native in function.native_names.items():
-            arguments[native] = function.bound[name] if name in function.bound else value(name)
+            if name in function.bound:
+                arguments[native] = function.bound[name]
+                used.update({name} & given.keys())  # it may be given, though the bound value goes first
+            else:
+                arguments[native] = value(name)
         return function.func(**arguments)
 
     def value(name):

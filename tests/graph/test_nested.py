@@ -160,6 +160,15 @@ def test_scopes_of_the_inner_functions():
     assert Pipeline([nested])("z", b=2, s={"x": 1}) == 4
 
 
+def test_the_signature_has_scoped_names():
+    inner = [PipeFunc(first, "y", scope="s"), PipeFunc(second, "z", renames={"y": "s.y"})]
+    nested = NestedPipeFunc(inner, "z")
+    assert str(inspect.signature(nested)) == "(b: float, s.a: int = 1, s.x: int) -> float"
+    assert nested.parameter_annotations == {"b": float, "s.a": int, "s.x": int}
+    outer = NestedPipeFunc([nested, PipeFunc(lambda z: z, "w")], "w")
+    assert [*inspect.signature(outer).parameters] == ["b", "s.a", "s.x"]
+
+
 def test_a_scope_around_the_nested_function():
     pipeline = Pipeline([NestedPipeFunc(functions(), "z")], scope="t")
     assert pipeline.root_args() == ("t.a", "t.b", "t.x")

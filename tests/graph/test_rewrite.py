@@ -143,6 +143,18 @@ def test_the_outputs_that_others_take_are_kept():
     assert names(simplify(given, "w")) == ["w", "other", ("y", "z")]
 
 
+def test_all_outputs_of_the_last_functions_of_a_group_are_kept():
+    pair = PipeFunc(lambda b: ((b, 1), (b, 2)), ("x", "y"))
+    given = graph(function("b", "a"), pair, function("z", "y", "d"))
+    simple = simplify(given)
+    assert names(simple) == ["z", ("x", "y")]
+    assert run(FunctionGraph(simple), "x", {"a": 3}) == run(given, "x", {"a": 3})
+    # Of those that others in the group take, only what is taken outside.
+    first = PipeFunc(lambda a: (a, a), ("b", "b2"))
+    given = graph(first, pair, function("z", "y", "b2", "d"))
+    assert names(simplify(given)) == ["z", ("b2", "x", "y")]
+
+
 def test_the_outputs_of_the_target_are_kept():
     pair = PipeFunc(lambda y: (y, y), ("z", "z2"))
     assert names(simplify(graph(function("y", "x"), pair), "z")) == [("z", "z2")]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import time
+import typing
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,7 @@ import pytest
 from pipefunc_c import PipeFunc, Pipeline, pipefunc
 from pipefunc_c._graph.graph import FunctionGraph
 from pipefunc_c._graph.type_checks import check_types
+from pipefunc_c.exceptions import InvalidTypeError
 from pipefunc_c.typing import Array, NoAnnotation
 
 OBJECTS = npt.NDArray[np.object_]
@@ -74,6 +77,44 @@ class TestSingleCalls:
     @pytest.mark.parametrize(("returned", "accepted"), [("Nope", NoAnnotation), (Any, "Nope")])
     def test_nothing_is_said_where_nothing_is_compared(self, returned, accepted):
         check_types(connect(returned, accepted))
+
+
+class Named(typing.NamedTuple):
+    y: str
+
+
+def number(a) -> int: ...
+
+
+def text(y: str): ...
+
+
+WRAPPED = {
+    "partial": lambda: (functools.partial(number), text),
+    "lru_cache": lambda: (functools.lru_cache(number), text),
+    "PipeFunc": lambda: (PipeFunc(number, "q"), text),
+    "named tuple": lambda: (number, Named),
+}
+
+
+@pytest.mark.parametrize("make", WRAPPED.values(), ids=WRAPPED)
+def test_callables_have_the_types_of_what_they_call(make):
+    producer, consumer = make()
+    with pytest.raises(InvalidTypeError, match="returns 'y' as int, but .* takes it as str"):
+        Pipeline([PipeFunc(producer, "y"), PipeFunc(consumer, "z")])
+    Pipeline([PipeFunc(producer, "y"), PipeFunc(consumer, "z")], validate_type_annotations=False)
+
+
+def test_a_type_variable_fits_if_one_of_its_types_does():
+    def low(x: typing.AnyStr) -> typing.AnyStr:
+        return x.lower()
+
+    assert Pipeline([PipeFunc(low, "y"), PipeFunc(text, "z")])("y", x="A") == "a"
+    with pytest.raises(InvalidTypeError, match="'low'"):
+        Pipeline([PipeFunc(low, "y"), PipeFunc(half, "z")])
+
+
+def half(y: int): ...
 
 
 ELEMENT = ("a[i] -> y[i]", "y[i] -> z[i]")

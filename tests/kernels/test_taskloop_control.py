@@ -268,3 +268,24 @@ def test_ranges_in_any_order_fill_the_column(loop) -> None:
     whole = compare(loop, lambda **kw: kw, arguments, (5, 7))
     assert [kw["b"] for kw in outputs(result)] == [kw["b"] for kw in whole.values[0]]
     assert [kw["a"] for kw in outputs(result)] == [a[i % 7] for i in range(35)]
+
+
+@both_loops
+@pytest.mark.parametrize("runs", [None, [[2, 4], [7, 9]]])
+def test_the_element_that_runs_is_told_before_it_is_computed(loop, runs) -> None:
+    current = np.full(2, -1, dtype=np.int64)
+    seen = []
+
+    def function(x):
+        seen.append((x, *current.tolist()))
+        if x == 8:
+            raise ValueError
+        return x
+
+    options = {} if runs is None else {"runs": np.array(runs)}
+    runner, _ = kernel_loop(loop, function, {"x": elements(range(10), 0)}, (10,), **options)
+    with pytest.raises(ValueError):  # noqa: PT011  it has no text
+        runner.run(0, 10, current=current)
+    assert [x for x, *_ in seen] == (list(range(9)) if runs is None else [2, 3, 7, 8])
+    assert all(x == told for x, told, _ in seen)
+    assert current.tolist() == [8, -1]

@@ -53,7 +53,8 @@ class Process:
     """A function that runs in a process of its own, in a session of its own."""
 
     def __init__(self, function: Callable[..., Any], args: Any, kwargs: Any, env: dict[str, str]) -> None:
-        module = f"map.{Path(function.__code__.co_filename).stem}"
+        path = Path(function.__code__.co_filename)
+        module = f"{path.parent.name}.{path.stem}"
         arguments = base64.b64encode(pickle.dumps((args, kwargs))).decode()
         self._folder = tempfile.TemporaryDirectory()
         self._result = Path(self._folder.name, "result")

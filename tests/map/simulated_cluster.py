@@ -9,7 +9,7 @@ from collections import Counter, defaultdict, deque
 import numpy as np
 
 from pipefunc_c.map._requested import Requested
-from pipefunc_c.map._scheduler import FinishRun, FinishStage, GrantLease, PrepareStage
+from pipefunc_c.map._scheduler import FinishRun, FinishStage, GiveUpElement, GrantLease, PrepareStage
 
 FREE, OUT, DONE = 0, 1, 2
 
@@ -54,6 +54,9 @@ class Cluster:
         self.seen, self.prepares, self.finished_stages = set(), Counter(), Counter()
         self.ends, self.grants, self.returned_at = [], [], []
         self.stopped, self.stop_after, self.stops_by = False, None, "cancel"
+        # Elements that a worker died at; those of them that wait to run alone; those to be given up.
+        self.suspected, self.alone, self.guilty, self.given_up = set(), set(), set(), set()
+        self.had_lease = set()
 
     # ---- what the scheduler says -----------------------------------------------------------------
 
@@ -67,7 +70,11 @@ class Cluster:
                 assert all(self.finished_stages[before] for before in self.waits_for[action.stage])
                 self.prepares[action.stage] += 1
                 self.at(self.rng.random() * self.late, "prepared", action.stage)
+            elif isinstance(action, GiveUpElement):
+                self.guilty.remove((action.stage, action.index))
+                self.given_up.add((action.stage, action.index))
             elif isinstance(action, FinishStage):
+                assert not self.guilty
                 work = self.works[action.stage]
                 assert (work.state[work.mask] == DONE).all()
                 self.finished_stages[action.stage] += 1
@@ -98,7 +105,14 @@ class Cluster:
             assert len(elements) == 1, "the first lease on a worker has one element"
         self.seen.add((worker, lease.stage))
         work.state[elements] = OUT
-        self.free[work.pool] -= len(elements)
+        waiting = self.alone & {(lease.stage, index) for index in elements.tolist()}
+        if waiting:
+            assert len(elements) == 1, "a suspect runs alone"
+            assert worker not in self.had_lease, "a suspect runs in a fresh worker"
+            self.alone -= waiting
+        else:
+            self.free[work.pool] -= len(elements)
+        self.had_lease.add(worker)
         self.idle[work.pool].discard(worker)
         self.queues[worker].append(grant)
         self.grants.append((worker, lease, len(elements)))
@@ -159,15 +173,39 @@ class Cluster:
         return self.scheduler.lease_returned(worker, reached, seconds)
 
     def lose(self, worker, reached):
+        """Let a worker die, with more or less being known of what it was at."""
         self.losses -= 1
-        known = [None, self.queues[worker][0].lease.start, reached][self.rng.integers(3)]
+        lease = self.queues[worker][0].lease
+        known = [None, lease.start, reached][self.rng.integers(3)]
         for position, grant in enumerate(self.queues.pop(worker)):
             start = grant.lease.start
             self.settle(worker, grant.lease, start if position or known is None else known, 1)
         self.running.discard(worker)
         self.idle[self.pools[worker]].discard(worker)
         self.at(self.rng.random() * self.late, "join", f"{worker}'", self.pools[worker], 1.0)
-        return self.scheduler.worker_lost(worker, known)
+        begin = lease.start if known is None else known
+        left = self.works[lease.stage].elements(begin, lease.stop).tolist()
+        how = ["", "suspect", "guilty", "halve"][self.rng.integers(4)] if left else ""
+        if not how:
+            return self.scheduler.worker_lost(worker, known)
+        if how != "halve" or len(left) == 1:
+            index = left[self.rng.integers(len(left))]
+            self.suspect(lease.stage, index, is_guilty=how == "guilty")
+        if how == "halve":
+            return self.scheduler.worker_lost(worker, known, halve=True)
+        return self.scheduler.worker_lost(worker, known, suspect=index, is_guilty=how == "guilty")
+
+    def suspect(self, stage, index, *, is_guilty):
+        work = self.works[stage]
+        self.free[work.pool] -= 1
+        if is_guilty or (stage, index) in self.suspected:
+            self.guilty.add((stage, index))
+            work.state[index] = DONE
+            work.times_done[index] += 1
+            work.n_done += 1
+        else:
+            self.suspected.add((stage, index))
+            self.alone.add((stage, index))
 
     def prepared(self, stage):
         work = self.works[stage]

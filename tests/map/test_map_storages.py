@@ -171,9 +171,7 @@ def test_without_a_run_folder(storage, expected):
 def test_errors_are_in_their_places(storage, way, tmp_path):
     inputs = {"x": [1, 3, 5], "k": [0]}
     folder = tmp_path / "run"
-    results = run(
-        make_pipeline(), inputs, way, run_folder=folder, storage=storage, error_handling="continue"
-    )
+    results = run(make_pipeline(), inputs, way, run_folder=folder, storage=storage, error_handling="continue")
     y, low = results["y"].output, results["low"].output
     assert isinstance(y[1], ErrorSnapshot)
     assert y[1].kwargs == {"x": 3}

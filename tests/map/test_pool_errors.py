@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import re
 import signal
 import threading
 import time
@@ -287,18 +286,6 @@ def crash() -> None:
     ctypes.string_at(0)
 
 
-@pytest.mark.parametrize(("how", "said"), [(leave, "17"), (kill, "SIGKILL"), (crash, "SIGSEGV")])
-@pytest.mark.parametrize("mode", ["raise", "continue"])
-@alone
-def test_a_worker_that_dies_is_an_error_that_says_how_and_where(how, said, mode):
-    error, seconds = caught(WorkerDiedError, at(13, how, 0.002), error_handling=mode)
-    assert seconds < 1.5
-    how_it_ended, _, where = str(error).partition(" while it computed elements ")
-    assert said in how_it_ended, str(error)
-    first, last = re.match(r"(\d+) to (\d+) of y", where).groups()
-    assert int(first) <= 13 <= int(last), str(error)
-
-
 @alone
 def test_a_worker_that_dies_while_the_other_computes_for_long():
     def func(x):
@@ -324,28 +311,6 @@ def all_die() -> None:
 def test_all_workers_die_at_once():
     with start(all_die) as process:
         process.value(10)
-
-
-@alone
-def test_a_worker_that_is_killed_from_outside_between_leases():
-    def func(x):
-        time.sleep(0.01)
-        kill_neighbour(x)
-        return x
-
-    error, seconds = caught(WorkerDiedError, func, range(500))
-    assert "SIGKILL" in str(error)
-    assert seconds < 3
-
-
-def kill_neighbour(x: int) -> None:
-    if x != 100:
-        return
-    import psutil
-
-    for child in psutil.Process(os.getppid()).children():
-        if child.pid != os.getpid():
-            child.kill()
 
 
 @alone

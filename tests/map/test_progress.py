@@ -1,17 +1,18 @@
 from __future__ import annotations
 
-import io
-import os
-import re
-import subprocess
 import sys
-import warnings
+import threading
+import time
 
 import pytest
 
 from pipefunc_c.exceptions import InvalidTypeError, InvalidValueError, MissingDependencyError
-from pipefunc_c.map import _progress
-from pipefunc_c.map._progress import HeadlessProgress, Progress, RichProgress, StageProgress, make_progress
+from pipefunc_c.map import _progress_choice
+from pipefunc_c.map._heartbeat import Heartbeat
+from pipefunc_c.map._progress import LiveProgress, Progress, View
+from pipefunc_c.map._progress_bars import RichBars
+from pipefunc_c.map._progress_choice import make_progress
+from pipefunc_c.map._status import Status
 
 rich_console = pytest.importorskip("rich.console")
 
@@ -29,44 +30,39 @@ def clock():
     return Clock()
 
 
-@pytest.fixture(params=[False, True], ids=["file", "terminal"])
-def console(request):
-    return rich_console.Console(file=io.StringIO(), force_terminal=request.param, width=120)
-
-
-@pytest.fixture
-def terminal():
-    return rich_console.Console(file=io.StringIO(), force_terminal=True, width=120)
-
-
-@pytest.fixture(autouse=True)
-def nothing_stays_up():
-    yield
-    assert RichProgress._drawing is None, "a test left its display up"
-
-
-def last_lines(console, n):
-    """What is on the screen at the end, without colours."""
-    lines = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", console.file.getvalue()).replace("\r", "\n").split("\n")
-    return [line.rstrip() for line in lines if line.strip()][-n:]
-
-
 class TestMakeProgress:
     @pytest.mark.parametrize("show", [None, False])
-    def test_off(self, show):
-        progress = make_progress(show, [("y", 10)])
-        assert type(progress) is Progress
+    @pytest.mark.parametrize("background", [False, True])
+    def test_off(self, show, background):
+        progress = make_progress(show, [("y", 10)], background=background)
+        keeps_counts = background and show is None
+        assert type(progress) is (LiveProgress if keeps_counts else Progress)
         progress.start()
-        progress.update(0, 1, 0)
         progress.set_total(0, 5)
+        progress.granted(0, 1)
+        progress.update(0, 1, 0)
+        progress.tick()
         progress.finish(error=True)
 
-    @pytest.mark.parametrize("show", [True, "rich", "ipywidgets"])
+    @pytest.mark.parametrize("show", [True, "rich"])
     def test_bars(self, show):
-        assert type(make_progress(show, [("y", 10)])) is RichProgress
+        (view,) = make_progress(show, [("y", 10)])._views
+        assert type(view) is RichBars
 
     def test_headless(self):
-        assert type(make_progress("headless", [("y", 10)])) is HeadlessProgress
+        progress = make_progress("headless", [("y", 10)])
+        assert progress._views == []
+        assert progress.progress_dict == {"y": Status(10)}
+
+    @pytest.mark.parametrize("show", [None, True, "rich", "headless"])
+    def test_maps_in_the_background_with_a_run_folder_write_a_heartbeat(self, show, tmp_path):
+        progress = make_progress(show, [("y", 10)], background=True, run_folder=tmp_path)
+        assert isinstance(progress.heartbeat, Heartbeat)
+        assert progress.heartbeat.path == tmp_path / "pipefunc_status.json"
+
+    @pytest.mark.parametrize(("show", "background"), [(False, True), (None, False), (True, False)])
+    def test_others_write_none(self, show, background, tmp_path):
+        assert make_progress(show, [], background=background, run_folder=tmp_path).heartbeat is None
 
     def test_other_text_is_refused_with_what_is_allowed(self):
         with pytest.raises(InvalidValueError, match="'loud'; allowed are True, False, None") as caught:
@@ -87,256 +83,207 @@ class TestMakeProgress:
         with pytest.raises(MissingDependencyError, match="'rich'") as caught:
             make_progress(True, [("y", 10)])
         assert isinstance(caught.value, ModuleNotFoundError)
-        assert isinstance(make_progress("headless", []), HeadlessProgress)
+        with pytest.raises(ModuleNotFoundError, match="'rich'"):
+            make_progress("rich", [("y", 10)])
+        assert isinstance(make_progress("headless", []), LiveProgress)
+
+    def test_missing_ipywidgets_is_named(self, monkeypatch):
+        monkeypatch.setitem(sys.modules, "ipywidgets", None)
+        with pytest.raises(ModuleNotFoundError, match="ipywidgets"):
+            make_progress("ipywidgets", [("y", 10)])
+
+    @pytest.mark.parametrize("background", [False, True])
+    def test_in_a_notebook_without_ipywidgets(self, monkeypatch, background):
+        monkeypatch.setattr(_progress_choice, "in_notebook", lambda: True)
+        monkeypatch.setitem(sys.modules, "ipywidgets", None)
+        assert type(make_progress(True, [], background=background)._views[0]) is RichBars
+        assert make_progress(None, [], background=background).widget is None
+
+    def test_in_a_notebook(self, monkeypatch, require):
+        require("ipywidgets", reason="it shows the widget")
+        monkeypatch.setattr(_progress_choice, "in_notebook", lambda: True)
+        for show in (None, True, "ipywidgets"):
+            assert make_progress(show, [("y", 10)]).widget is not None
+        for show in (False, "rich", "headless"):
+            assert make_progress(show, [("y", 10)]).widget is None
+
+    def test_maps_in_threads_of_a_notebook_show_nothing_unasked(self, monkeypatch):
+        monkeypatch.setattr(_progress_choice, "in_notebook", lambda: True)
+        made = []
+        thread = threading.Thread(target=lambda: made.append(make_progress(None, [("y", 10)])))
+        thread.start()
+        thread.join()
+        assert type(made[0]) is Progress
 
 
-def test_headless_counts():
+def test_counts():
     progress = make_progress("headless", [("y", None), ("z", 4)])
     progress.start()
-    progress.update(0, 3, 1)
-    progress.update(0, 5, 1)
+    progress.granted(0, 3)
+    assert progress.progress_dict["y"].n_in_progress == 3
+    progress.update(0, 3, 1, 2)
+    progress.update(0, 5, 1, 4)
     progress.set_total(0, 10)
     progress.update(1, 4, 4)
+    y, z = progress.statuses
+    assert (y.n_total, y.n_in_progress, y.n_completed, y.n_failed, y.n_left) == (10, 4, 4, 1, 5)
+    assert (z.n_total, z.n_completed, z.n_failed, z.progress, z.complete) == (4, 0, 4, 1.0, True)
     progress.finish(error=False)
-    assert progress.stages == [StageProgress("y", 10, 5, 1), StageProgress("z", 4, 4, 4)]
+    assert (progress.state, y.n_in_progress) == ("completed", 0)
 
 
-class TestRich:
-    def test_last_state_stays(self, console, clock):
-        progress = RichProgress([("y", 100), ("a, b", None), ("never", 5)], console=console, clock=clock)
+@pytest.mark.parametrize(
+    ("options", "state", "reason"),
+    [
+        ({"error": False}, "completed", ""),
+        ({"error": True, "reason": ValueError("no")}, "failed", "ValueError: no"),
+        ({"error": True, "cancelled": True}, "cancelled", ""),
+        ({"error": True, "cancelled": True, "reason": KeyboardInterrupt()}, "cancelled", "KeyboardInterrupt"),
+    ],
+    ids=["completed", "failed", "cancelled", "interrupted"],
+)
+def test_how_it_ended(options, state, reason):
+    progress = LiveProgress([("y", 3)])
+    progress.start()
+    progress.finish(**options)
+    progress.finish(error=True)
+    assert (progress.state, progress.reason) == (state, reason)
+
+
+def test_times(clock):
+    progress = LiveProgress([("y", 10), ("z", 10)], clock=clock)
+    progress.start()
+    clock.now += 1
+    progress.granted(0, 1)  # its time counts from here
+    clock.now += 2
+    y, z = progress.statuses
+    assert (y.elapsed_time(clock.now), y.remaining_time(clock.now)) == (2, None)
+    progress.update(0, 5, 1)
+    assert (y.remaining_time(clock.now), y.rate(clock.now)) == (2, 2.5)
+    clock.now += 1
+    progress.update(0, 10, 1)
+    clock.now += 50
+    assert (y.elapsed_time(clock.now), y.remaining_time(clock.now)) == (3, 0)
+    assert (z.elapsed_time(clock.now), z.remaining_time(clock.now)) == (0, None)
+
+
+def test_a_stage_without_elements_is_complete_at_once():
+    progress = LiveProgress([("y", None)])
+    progress.start()
+    progress.set_total(0, 0)
+    assert (progress.statuses[0].complete, progress.statuses[0].progress) == (True, 1.0)
+
+
+class Recorder(View):
+    def __init__(self, tick_seconds=None):
+        self.tick_seconds = tick_seconds
+        self.calls = []
+
+    def open(self, progress):
+        self.calls.append("open")
+
+    def draw(self, now):
+        self.calls.append("draw")
+
+    def close(self, now):
+        self.calls.append("close")
+
+
+class TestViews:
+    def test_open_draw_close(self, clock):
+        view = Recorder()
+        progress = LiveProgress([("y", 10)], [view], clock=clock)
+        assert progress.state == "pending"
+        progress.start()
         progress.start()
         for k in range(10):
-            clock.now += 0.5
-            progress.update(0, 10 * (k + 1), 0)
-        clock.now += 1
-        progress.update(1, 2000, 3)
-        progress.set_total(1, 4000)
-        clock.now += 1
-        progress.finish(error=False)
-        y, z = last_lines(console, 2)
-        assert re.search(r"^y .* 100/100 .*20\.0/s .*0:00:05", y)
-        assert re.search(r"^a, b .* 2000/4000 .*1\.0k/s .*0:00:02.* 3 failed$", z)
-        assert "never" not in console.file.getvalue()
-
-    def test_rate_of_a_stage_that_is_over_stays(self, terminal, clock):
-        progress = RichProgress([("y", 100), ("z", 9)], console=terminal, clock=clock)
-        progress.start()
-        clock.now += 1
-        progress.update(0, 50, 0)
-        clock.now += 0.01  # too soon to be drawn
-        progress.update(0, 100, 0)
-        clock.now += 50
-        progress.update(1, 9, 0)
-        progress.finish(error=False)
-        assert "99.0/s" in last_lines(terminal, 2)[0]
-
-    def test_nothing_is_written_to_a_file_before_the_end(self, clock):
-        console = rich_console.Console(file=io.StringIO(), force_terminal=False, width=120)
-        progress = RichProgress([("y", 100)], console=console, clock=clock)
-        progress.start()
-        for k in range(50):
-            clock.now += 1
-            progress.update(0, k + 1, 0)
-        assert console.file.getvalue() == ""
-        progress.finish(error=False)
-        assert console.file.getvalue().count("\n") == 1
-
-    def test_error_marks_what_was_not_done(self, console, clock):
-        progress = RichProgress([("y", 2), ("z", 3)], console=console, clock=clock)
-        progress.start()
-        progress.update(0, 2, 0)
-        progress.update(1, 1, 1)
-        progress.finish(error=True)
-        y, z = last_lines(console, 2)
-        assert "stopped" not in y
-        assert z.endswith("1 failed, stopped")
-
-    def test_name_that_looks_like_markup(self, console, clock):
-        progress = RichProgress([("x[bold]", 2)], console=console, clock=clock)
-        progress.start()
-        progress.update(0, 2, 0)
-        progress.finish(error=False)
-        assert last_lines(console, 1)[0].startswith("x[bold] ")
-
-    def test_a_million_updates_draw_ten_times_a_second(self, terminal, clock, monkeypatch):
-        progress = RichProgress([("y", 1_000_000)], console=terminal, clock=clock)
-        progress.start()
-        draws = []
-        monkeypatch.setattr(progress._display, "refresh", lambda: draws.append(clock.now))
-        for k in range(20_000):
-            clock.now = 100 + k * 1e-4
-            progress.update(0, 50 * (k + 1), 0)
-        progress.finish(error=False)
-        assert 18 <= len(draws) <= 21
-        assert all(b - a >= 0.0999 for a, b in zip(draws, draws[1:], strict=False))
-
-    def test_slow_drawing_becomes_rare(self, terminal, clock, monkeypatch):
-        progress = RichProgress([("y", None)], console=terminal, clock=clock)
-        progress.start()
-        draws = []
-
-        def draw():
-            draws.append(clock.now)
-            clock.now += 0.05
-
-        monkeypatch.setattr(progress._display, "refresh", draw)
-        for k in range(1000):
-            clock.now += 0.01
+            clock.now += view.interval / 2
             progress.update(0, k + 1, 0)
         progress.finish(error=False)
-        assert len(draws) * 0.05 <= 0.03 * (clock.now - 100)
+        assert view.calls == ["open", *["draw"] * 5, "close"]
 
-    def test_finished_bars_make_room(self, terminal, clock):
-        n = _progress.MAX_BARS + 5
-        progress = RichProgress([(f"y{k}", 1) for k in range(n)], console=terminal, clock=clock)
+    def test_one_that_comes_later(self, clock):
+        view = Recorder()
+        progress = LiveProgress([("y", 10)], clock=clock)
         progress.start()
-        for k in range(n):
-            clock.now += 1
-            progress.update(k, 1, 0)
-        visible = [task.description for task in progress._display.tasks if task.visible]
-        progress.finish(error=False)
-        assert visible == [f"y{k}" for k in range(5, n)]
-
-    def test_start_and_finish_again(self, console, clock):
-        progress = RichProgress([("y", 2)], console=console, clock=clock)
-        progress.finish(error=False)
-        progress.start()
-        progress.start()
-        progress.update(0, 2, 0)
-        progress.finish(error=False)
-        size = len(console.file.getvalue())
-        progress.finish(error=True)
+        progress.add_view(view)
         progress.update(0, 1, 0)
-        assert len(console.file.getvalue()) == size
-        assert progress.stages[0].done == 1
+        progress.finish(error=False)
+        assert view.calls == ["open", "draw", "close"]
 
-    def test_second_display_counts_without_drawing(self, terminal, clock):
-        other = rich_console.Console(file=io.StringIO(), force_terminal=True)
-        outer = RichProgress([("outer", 2)], console=terminal, clock=clock)
-        outer.start()
-        inner = RichProgress([("inner", 2)], console=other, clock=clock)
-        inner.start()
-        inner.update(0, 2, 0)
-        inner.finish(error=False)
-        outer.update(0, 2, 0)
-        outer.finish(error=False)
-        assert other.file.getvalue() == ""
-        assert inner.stages[0].done == 2
-        assert "outer" in last_lines(terminal, 1)[0]
-
-
-class Broken(io.StringIO):
-    """A stream that fails after a number of writes."""
-
-    def __init__(self, left):
-        super().__init__()
-        self.left = left
-
-    def write(self, text):
-        self.left -= 1
-        if self.left < 0:
-            raise OSError("the terminal is gone")
-        return super().write(text)
-
-
-class TestBrokenDisplay:
-    @pytest.mark.parametrize("left", [0, 1, 3, 10])
-    def test_warns_once_and_goes_on(self, left, clock):
-        console = rich_console.Console(file=Broken(left), force_terminal=True)
-        streams = sys.stdout, sys.stderr
-        progress = RichProgress([("y", 100), ("z", 100)], console=console, clock=clock)
-
-        def run():
-            progress.start()
-            for k in range(100):
-                clock.now += 1
-                progress.update(k % 2, k // 2 + 1, 0)
-            progress.finish(error=False)
-
-        with pytest.warns(RuntimeWarning, match="OSError: the terminal is gone") as caught:
-            run()
-        assert len(caught) == 1
-        assert [stage.done for stage in progress.stages] == [50, 50]
-        assert (sys.stdout, sys.stderr) == streams
-
-    def test_goes_on_where_warnings_are_errors(self, clock):
-        console = rich_console.Console(file=Broken(3), force_terminal=True)
-        progress = RichProgress([("y", 100)], console=console, clock=clock)
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")
-            progress.start()
-            for k in range(100):
-                clock.now += 1
-                progress.update(0, k + 1, 0)
-            progress.finish(error=False)
-        assert progress.stages[0].done == 100
-
-    def test_interrupt_is_not_swallowed(self, terminal, clock, monkeypatch):
-        progress = RichProgress([("y", 100)], console=terminal, clock=clock)
+    def test_forced(self, clock):
+        view = Recorder()
+        progress = LiveProgress([("y", 10)], [view], clock=clock)
         progress.start()
+        progress.update(0, 1, 0)
+        progress.update_progress()
+        assert view.calls == ["open", "draw"]
+        progress.update_progress(force=True)
+        assert view.calls == ["open", "draw", "draw"]
+        progress.finish(error=False)
 
-        def interrupt():
-            raise KeyboardInterrupt
-
-        monkeypatch.setattr(progress._display, "refresh", interrupt)
-        with pytest.raises(KeyboardInterrupt):
-            progress.update(0, 1, 0)
-        monkeypatch.undo()
+    def test_callback(self, clock):
+        seen = []
+        progress = LiveProgress([("y", 10)], clock=clock)
+        progress.on_update(lambda each: seen.append((each.state, each.progress_dict["y"].n_completed)))
+        progress.start()
+        progress.update(0, 4, 0)
         progress.finish(error=True)
+        assert seen == [("running", 4), ("failed", 4)]
 
+    def test_an_exception_in_a_progress_callback_never_stops_a_run(self, clock):
+        calls, good = [], Recorder()
+        progress = LiveProgress([("y", 10)], clock=clock)
 
-SCRIPT = """
-import sys
-from pipefunc_c.map._progress import make_progress
-progress = make_progress(True, [("y", 30)])
-progress.start()
-for k in range(30):
-    progress.update(0, k + 1, 0)
-    print("printed", k)
-progress.finish(False)
-"""
+        def callback(progress):
+            calls.append(1)
+            raise LookupError("broken callback")
 
+        progress.on_update(callback)
+        progress.add_view(good)
+        progress.start()
+        with pytest.warns(RuntimeWarning, match="LookupError: broken callback"):
+            progress.update(0, 1, 0)
+        for k in range(9):
+            clock.now += 1
+            progress.update(0, k + 2, 0)
+        progress.finish(error=False)
+        assert calls == [1]
+        assert good.calls[-1] == "close"
+        assert progress.progress_dict["y"].n_completed == 10
 
-def run_on_terminal(stdout):
-    """Run the script with standard error on a terminal; give what the terminal got."""
-    pty = pytest.importorskip("pty")
-    ours, theirs = pty.openpty()
-    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100"}
-    command = [sys.executable, "-c", SCRIPT]
-    process = subprocess.Popen(command, stdout=stdout or theirs, stderr=theirs, env=environment)
-    os.close(theirs)
-    shown = b""
-    try:
-        while block := os.read(ours, 4096):
-            shown += block
-    except OSError:  # Linux tells so that the other side is closed
-        pass
-    assert process.wait() == 0
-    os.close(ours)
-    return shown.decode()
+    def test_ticks_of_a_map_in_the_background(self):
+        view = Recorder(tick_seconds=0.01)
+        view.interval = 0.0
+        progress = LiveProgress([("y", 10)], [view], background=True)
+        assert progress.tick_seconds is None
+        progress.start()
+        deadline = time.monotonic() + 10
+        while view.calls.count("draw") < 3 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        progress.finish(error=False)
+        assert view.calls[:4] == ["open", "draw", "draw", "draw"]
+        assert not any(each.name == "pipefunc_c-progress" for each in threading.enumerate())
 
+    def test_ticks_of_others_are_left_to_the_driver(self):
+        progress = LiveProgress([("y", 10)], [Recorder(tick_seconds=3.0), Recorder(tick_seconds=0.5)])
+        progress.start()
+        assert progress.tick_seconds == 0.5
+        assert not any(each.name == "pipefunc_c-progress" for each in threading.enumerate())
+        progress.finish(error=False)
+        assert LiveProgress([("y", 10)]).tick_seconds is None
 
-@pytest.mark.slow
-def test_prints_stay_in_their_file(tmp_path):
-    with open(tmp_path / "out", "wb") as out:
-        shown = run_on_terminal(out)
-    assert (tmp_path / "out").read_text() == "".join(f"printed {k}\n" for k in range(30))
-    assert "30/30" in shown
-    assert "printed" not in shown
-
-
-@pytest.mark.slow
-def test_prints_stand_above_the_bars():
-    shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", run_on_terminal(None)).replace("\r", "\n")
-    lines = [line.strip() for line in shown.split("\n") if line.strip()]
-    assert [line for line in lines if line.startswith("printed")] == [f"printed {k}" for k in range(30)]
-    assert "30/30" in lines[-1]
-
-
-@pytest.mark.slow
-def test_into_a_pipe():
-    finished = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True)
-    assert finished.stdout == "".join(f"printed {k}\n" for k in range(30))
-    assert finished.stderr.count("\n") == 1
-    assert "30/30" in finished.stderr
-    assert "\x1b" not in finished.stderr
+    def test_two_threads(self):
+        view = Recorder()
+        view.interval = 0.0
+        progress = LiveProgress([("y", 10)], [view])
+        progress.start()
+        threads = [
+            threading.Thread(target=lambda: [progress.update(0, 1, 0) for _ in range(2000)]) for _ in range(3)
+        ]
+        for each in threads:
+            each.start()
+        for each in threads:
+            each.join()
+        progress.finish(error=False)
+        assert view.calls.count("close") == 1

@@ -162,7 +162,7 @@ def test_a_digraph_outside_of_notebooks(pipeline):
 
 
 def test_html_by_default_in_a_notebook(pipeline, monkeypatch):
-    monkeypatch.setattr(drawing, "_in_notebook", lambda: True)
+    monkeypatch.setattr(drawing, "in_notebook", lambda: True)
     monkeypatch.setattr(drawing.graphviz, "render", lambda digraph, file_format: file_format.encode())
     monkeypatch.setattr(drawing.widget, "to_html", lambda svg: svg)
     assert pipeline.visualize_graphviz() == b"svg"

@@ -66,8 +66,14 @@ def test_a_bound_value_shadows_the_upstream_output_and_is_no_input():
     assert pipeline.root_args("z") == ()
     assert not pipeline.graph.has_edge(*pipeline.functions)
     assert pipeline.func_dependencies("z") == []
-    with pytest.raises(UnusedParametersError, match="'y'"):
-        pipeline("z", y=1)
+    assert pipeline("z", y=1, k=2) == pipeline.run("z", {"y": 1}) == pipeline.func("z")(y=1) == (5, 6)
+    with pytest.raises(UnusedParametersError, match="'x'"):
+        pipeline("z", x=1)
+
+
+def test_a_bound_name_in_a_scope_may_be_given():
+    pipeline = Pipeline([PipeFunc(lambda a, b: (a, b), "c", scope="s", bound={"a": 1})])
+    assert pipeline("s.c", s={"a": 3, "b": 2}) == (1, 2)
 
 
 def test_functions_that_share_an_input_need_one_default():

@@ -8,6 +8,7 @@ from pipefunc_c._function.pipefunc import PipeFunc
 from pipefunc_c._pipeline.pipeline import Pipeline
 from pipefunc_c.exceptions import (
     GraphError,
+    InputError,
     InvalidTypeError,
     InvalidValueError,
     MapSpecError,
@@ -142,6 +143,18 @@ def test_update_defaults_in_all_functions():
     assert pipeline() == 6
     pipeline.update_defaults({"c": 0}, overwrite=True)
     assert pipeline.defaults == {"k": 2, "c": 0}
+
+
+def test_update_defaults_of_a_scope_as_a_dict():
+    pipeline = Pipeline([PipeFunc(lambda a, b: (a, b), "c", scope="x"), PipeFunc(lambda k: k, "d")])
+    pipeline.update_defaults({"x": {"a": 3, "b": 4}, "k": {"a": 1}})
+    assert pipeline.defaults == {"x.a": 3, "x.b": 4, "k": {"a": 1}}
+    assert pipeline("x.c", x={"b": 5}) == (3, 5)
+    with pytest.raises(InvalidValueError, match=r"'x\.nope'"):
+        pipeline.update_defaults({"x": {"nope": 3}})
+    with pytest.raises(InputError, match=r"'x\.a' is given twice"):
+        pipeline.update_defaults({"x": {"a": 3}, "x.a": 4})
+    assert pipeline.defaults == {"x.a": 3, "x.b": 4, "k": {"a": 1}}
 
 
 def test_update_defaults_passes_bound_parameters_over():

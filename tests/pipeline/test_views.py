@@ -67,10 +67,26 @@ def test_dependencies(pipeline):
     assert pipeline.func_dependents("b") == ["z"]
     assert pipeline.func_dependencies(pipeline["z"]) == [("a", "b"), "y"]
     assert pipeline.func_dependents(name=pipeline["b"]) == ["z"]
-    with pytest.raises(UnknownNameError, match="'x'"):
-        pipeline.func_dependencies("x")
-    with pytest.raises(UnknownNameError, match="'x'"):
-        pipeline.func_dependents("x")
+    for unknown in ("nope", ("x",)):
+        with pytest.raises(UnknownNameError, match="nope|x"):
+            pipeline.func_dependencies(unknown)
+        with pytest.raises(UnknownNameError, match="nope|x"):
+            pipeline.func_dependents(unknown)
+
+
+def test_dependencies_of_inputs():
+    pipeline = Pipeline(
+        [
+            PipeFunc(lambda a: a, "c"),
+            PipeFunc(lambda c, d: d, "e"),
+            PipeFunc(lambda a, b: a, "f", bound={"a": 1, "b": 2}),
+        ]
+    )
+    assert pipeline.func_dependents("a") == ["c", "e"]
+    assert pipeline.func_dependents("d") == ["e"]
+    assert pipeline.func_dependencies("a") == pipeline.func_dependencies("d") == []
+    with pytest.raises(KeyError, match="'b'"):  # bound, so that it is no input
+        pipeline.func_dependents("b")
 
 
 def test_several_leaves_and_none():
