@@ -3,9 +3,9 @@ from __future__ import annotations
 import functools
 import os
 import pickle
-from concurrent.futures import BrokenExecutor
 import socket
 import threading
+from concurrent.futures import BrokenExecutor
 
 import cloudpickle
 import pytest

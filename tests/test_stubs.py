@@ -39,7 +39,8 @@ def test_stubs_agree_with_the_compiled_modules(require):
     require("mypy", reason="stubtest compares the stubs with the modules")
     allowed = ["--allowlist", str(ROOT / "tests" / "stubtest_allowlist.txt"), "--ignore-unused-allowlist"]
     allowed += ["--mypy-config-file", str(ROOT / "pyproject.toml")]
-    result = run_module("mypy.stubtest", "--ignore-disjoint-bases", "--concise", *allowed, "pipefunc_c._kernels")
+    options = ["--ignore-disjoint-bases", "--concise", *allowed]
+    result = run_module("mypy.stubtest", *options, "pipefunc_c._kernels")
     assert result.returncode == 0, result.stdout + result.stderr
 
 
