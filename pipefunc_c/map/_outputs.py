@@ -12,6 +12,7 @@ from pipefunc_c._storage.column_array import ColumnArray
 from pipefunc_c.exceptions import InvalidValueError
 from pipefunc_c.map._dataframe import check_backend, to_frame
 from pipefunc_c.map._dataset import LabelledValues, build_dataset
+from pipefunc_c.map._labelled_values import narrowed
 from pipefunc_c.map._labels import Labels
 from pipefunc_c.map._type_cast import cast_outputs
 
@@ -84,10 +85,11 @@ class Result:
 
     @property
     def array(self) -> npt.NDArray[Any] | np.ma.MaskedArray[Any, Any]:
-        """The values as one typed, read-only ndarray without a copy, where all have one dtype.
+        """The values as one typed ndarray, where all have one dtype.
 
-        Of the shape of the mapspec; masked where elements are missing. Where types differ, and for a single
-        call that did not return an array, the object array.
+        Of the shape of the mapspec; masked where elements are missing. Read-only and without a copy, except
+        from storages that keep pickles. Where types differ, and for a single call that did not return an
+        array, the object array.
         """
         if not self._is_mapped:
             return np.asarray(self.output)
@@ -95,7 +97,8 @@ class Result:
         if typed is not None:
             return typed
         array = self.store.to_array()
-        return array if np.ma.is_masked(array) else np.ma.getdata(array)
+        kept = array if np.ma.is_masked(array) else np.ma.getdata(array)
+        return kept if isinstance(self.store, ColumnArray) else narrowed(kept)
 
     def _labelled(self, *, as_returned: bool = False) -> Any:
         """Give what goes into a dataset: the output if it was replaced, else the array or the single value.

@@ -42,6 +42,9 @@ class Log:
         os.write(descriptor, (" ".join(map(str, call)) + "\n").encode())
         os.close(descriptor)
 
+    def n_bytes(self) -> int:
+        return self.path.stat().st_size
+
     def take(self) -> list[str]:
         """Give all calls since the last time."""
         calls = self.path.read_text().splitlines()
@@ -152,9 +155,15 @@ def all_calls() -> set[str]:
 
 
 def in_child(
-    function: Callable[[], Any], *, fault: str | None = None, kill_after: float | None = None
+    function: Callable[[], Any],
+    *,
+    fault: str | None = None,
+    kill_after: float | None = None,
+    kill_when: Callable[[], bool] | None = None,
 ) -> int:
     """Call a function in a fork that leads a session; kill all of it after some seconds, or at a fault.
+
+    With ``kill_when`` it is killed once that is true, unless it has ended.
 
     Returns
     -------
@@ -174,8 +183,14 @@ def in_child(
             sys.stderr.flush()
             os._exit(1)
         os._exit(0)
+    if kill_when is not None:
+        ended = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        while not ended and not kill_when():
+            time.sleep(0.0005)
+            ended = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
     if kill_after is not None:
         time.sleep(kill_after)
+    if kill_after is not None or kill_when is not None:
         try:
             os.killpg(pid, signal.SIGKILL)
         except (ProcessLookupError, PermissionError):

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from map.alone import PORTABLE, alone, members, start, until
+from map.alone import alone, members, start, until
 from map.crash_runs import (
     INPUTS,
     Log,
@@ -62,7 +62,7 @@ class Crashes:
         called, kept = set(self.log.take()), committed(folder)
         assert kept <= called
         if self.seconds:  # leases last some milliseconds: no more is lost than what was in flight
-            assert len(called - kept) < 60
+            assert sum(call.startswith("f ") for call in called - kept) < N / 2
         found = self.run(folder)
         assert not differing(found, self.expected)
         again = self.log.take()
@@ -78,19 +78,20 @@ class Crashes:
 @alone
 def test_kills_at_random_moments(parallel, tmp_path):
     crashes = Crashes(tmp_path, parallel=parallel, seconds=0.001)
-    began = time.monotonic()
     crashes.run(tmp_path / "whole")
-    whole = time.monotonic() - began
+    whole = crashes.log.n_bytes()
     rng = random.Random(20)
     kept, killed = [], 0
     for number in range(20):
         folder = tmp_path / str(number)
-        # Half of them where most happens: at the beginning and at the end.
-        moment = rng.random() if number % 2 else rng.choice([0.1, 0.9]) + rng.uniform(-0.1, 0.15)
-        killed += crashes.crash(folder, kill_after=moment * whole) == -signal.SIGKILL
+        # Some of them where most happens: at the beginning and at the end.
+        moment = rng.choice([0, 1]) if number % 3 == 0 else rng.random()
+        at, later = moment * whole, rng.uniform(0, 0.003)
+        code = crashes.crash(folder, kill_when=lambda at=at: crashes.log.n_bytes() >= at, kill_after=later)
+        killed += code == -signal.SIGKILL
         kept.append(crashes.check(folder))
     assert killed >= 10
-    assert sum(0 < each < len(all_calls()) for each in kept) >= (1 if PORTABLE else 5), kept
+    assert sum(0 < each < len(all_calls()) for each in kept) >= 5, kept
 
 
 @pytest.mark.parametrize("parallel", [False, True], ids=["sequential", "parallel"])
@@ -121,7 +122,8 @@ def test_kills_at_named_points(point, parallel, tmp_path):
     for count in (1, 2, 3) if point in IN_ALL else (1,):
         folder = tmp_path / f"{count}"
         code = crashes.crash(folder, fault=f"{point}:{count}")
-        assert code == (1 if parallel and point in IN_ALL else -signal.SIGKILL)
+        # The driver outlives a worker, unless it comes to the point itself; the element then names the death.
+        assert code in ([1, -signal.SIGKILL] if parallel and point in IN_ALL else [-signal.SIGKILL])
         kept = crashes.check(folder)
         assert kept if point in IN_DRIVER[1:] else kept < len(all_calls())
 
