@@ -35,6 +35,8 @@ BUILTINS = {
     "OutOfBoundsError": IndexError,
     "OutOfMemoryError": MemoryError,
     "MissingDependencyError": ModuleNotFoundError,
+    "NotAvailableError": NotImplementedError,
+    "RemoteError": Exception,
     "WorkerDiedError": RuntimeError,
     "ElementTimeoutError": TimeoutError,
     "BrokenPoolError": BrokenExecutor,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipefunc_c._describe import message_of
-from pipefunc_c.exceptions import dump_exception, load_exception
+from pipefunc_c._snapshots import dump_exception, load_exception
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pipefunc_c._optional import require
-from pipefunc_c.exceptions import RemoteError, dump_exception, load_exception
+from pipefunc_c._snapshots import dump_exception, load_exception
+from pipefunc_c.exceptions import RemoteError
 
 if TYPE_CHECKING:
     from collections.abc import Callable

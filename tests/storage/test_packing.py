@@ -38,6 +38,9 @@ class PickyError(Exception):
     def __init__(self, code, reason):
         super().__init__(f"{code}: {reason}")
 
+    def __reduce__(self):  # as without one, unless a package of the same process teaches pickle better
+        return PickyError, self.args
+
 
 class HoldsLock(Exception):
     def __init__(self):
