@@ -50,6 +50,14 @@ SECTIONS = {
     "dicts": "processes.dict_results",
     "messages": "processes.messages",
     "pool-memory": "processes.memory",
+    "pools": "live_pools.pools",
+    "deaths": "live_pools.deaths",
+    "constant": "live_pools.constant",
+    "other-pools": "live_pools.other_pools",
+    "async": "background_maps.starting",
+    "status": "background_maps.status",
+    "at-once": "background_maps.at_once",
+    "event-loop": "background_maps.event_loop",
     "durable": "run_folders.durable",
     "disk": "run_folders.on_disk",
     "resume": "run_folders.resume_and_load",
@@ -62,7 +70,7 @@ SECTIONS = {
     "first": "calls.first_element",
     "import": "calls.importing",
 }
-PEERS = ("pipefunc", "joblib")
+PEERS = ("pipefunc", "joblib", "loky", "mpire", "distributed")
 
 
 def conditions() -> str:

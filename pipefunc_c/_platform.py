@@ -364,7 +364,9 @@ def die_with(descriptor: int, *, portable: bool | None = None) -> None:
     fcntl.fcntl(descriptor, fcntl.F_SETOWN, -os.getpid() if leads else os.getpid())
     fcntl.fcntl(descriptor, fcntl.F_SETSIG, signal.SIGKILL)
     fcntl.fcntl(descriptor, fcntl.F_SETFL, fcntl.fcntl(descriptor, fcntl.F_GETFL) | os.O_ASYNC)
-    if select.select([descriptor], [], [], 0)[0]:  # closed before the signal was asked for
+    poll = select.poll()  # select.select takes no descriptor above 1023
+    poll.register(descriptor, select.POLLIN)
+    if poll.poll(0):  # closed before the signal was asked for
         os.kill(os.getpid(), signal.SIGKILL)
 
 

@@ -12,6 +12,9 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+import numpy.typing as npt
+
 from pipefunc_c._describe import (
     arguments_text,
     callable_name,
@@ -191,7 +194,7 @@ class ErrorSnapshot:
             setattr(self, name, value)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ErrorInfo:
     """Say how one argument of a skipped call was affected by an earlier error.
 
@@ -202,19 +205,22 @@ class ErrorInfo:
     error
         The error, if `type` is ``"full"``.
     shape, error_indices, error_count
-        Shape of the array, indices of the errors in it and their number, if `type` is ``"partial"``.
+        Shape of the array, indices of the errors in it and their number, if `type` is ``"partial"``. The
+        indices are as `numpy.nonzero` gives them, an array per axis: ``array[info.error_indices]`` has the
+        errors.
 
     Examples
     --------
-    >>> ErrorInfo.from_partial_errors((2, 3), [(0, 1), (1, 2)]).error_count
-    2
+    >>> info = ErrorInfo.from_partial_errors((2, 3), [(0, 1), (1, 2)])
+    >>> info.error_count, info.error_indices
+    (2, (array([0, 1]), array([1, 2])))
 
     """
 
     type: Literal["full", "partial"]
     error: ErrorSnapshot | PropagatedErrorSnapshot | None = None
     shape: tuple[int, ...] | None = None
-    error_indices: list[tuple[int, ...]] | None = None
+    error_indices: tuple[npt.NDArray[np.int64], ...] | None = None
     error_count: int | None = None
 
     @classmethod
@@ -227,8 +233,21 @@ class ErrorInfo:
         cls, shape: tuple[int, ...], error_indices: Sequence[tuple[int, ...]]
     ) -> ErrorInfo:
         """Describe an array argument of this shape that has errors at these indices."""
-        indices = list(error_indices)
-        return cls("partial", shape=shape, error_indices=indices, error_count=len(indices))
+        indices = np.array(error_indices, dtype=np.int64).reshape(len(error_indices), len(shape))
+        return cls("partial", shape=shape, error_indices=tuple(indices.T), error_count=len(indices))
+
+    def __eq__(self, other: object) -> bool:
+        """Compare all fields."""
+        if not isinstance(other, ErrorInfo):
+            return NotImplemented
+        return self._compared() == other._compared()
+
+    __hash__ = None  # type: ignore[assignment]  # the errors have none
+
+    def _compared(self) -> tuple[Any, ...]:
+        indices = self.error_indices
+        lists = None if indices is None else [np.asarray(axis).tolist() for axis in indices]
+        return self.type, self.error, self.shape, lists, self.error_count
 
 
 @dataclass

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import os
 import shutil
 from typing import TYPE_CHECKING
 
+import hypothesis  # noqa: F401  before the freeze: a plugin looks for who refers to it
 import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 REQUIRE_ALL = os.environ.get("PIPEFUNC_C_REQUIRE_ALL", "") not in ("", "0")
+
+
+def pytest_collection_finish() -> None:
+    """Keep what pytest holds of all tests out of each garbage collection: many tests ask for one."""
+    gc.collect()
+    gc.freeze()
 
 
 def leave_out(message: str) -> None:

@@ -8,6 +8,7 @@ import threading
 from concurrent.futures import BrokenExecutor
 
 import cloudpickle
+import numpy as np
 import pytest
 
 from pipefunc_c import _describe, exceptions
@@ -270,4 +271,7 @@ class TestPropagatedErrorSnapshot:
 
 def test_error_info_counts_partial_errors():
     info = ErrorInfo.from_partial_errors((4,), [(1,), (3,)])
-    assert info == ErrorInfo("partial", shape=(4,), error_indices=[(1,), (3,)], error_count=2)
+    assert info == ErrorInfo("partial", shape=(4,), error_indices=(np.array([1, 3]),), error_count=2)
+    assert info != ErrorInfo("partial", shape=(4,), error_indices=(np.array([1, 2]),), error_count=2)
+    assert info != "partial"
+    assert ErrorInfo.from_partial_errors((4, 5), [(1, 2)]).error_indices == (np.array([1]), np.array([2]))

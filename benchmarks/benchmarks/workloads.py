@@ -183,3 +183,10 @@ def map_sequentially(pipeline: Any, inputs: dict[str, Any], **options: Any) -> A
 def map_in_workers(pipeline: Any, inputs: dict[str, Any], **options: Any) -> Any:
     """Map in worker processes that start for this map, one per core, without a progress bar."""
     return pipeline.map(inputs, parallel=True, show_progress=False, **options)
+
+
+def first_in_workers(pipeline: Any, inputs: dict[str, Any], **options: Any) -> float:
+    """Return the seconds between the call of map and the first call of `now` in a worker."""
+    started = time.monotonic()
+    results = map_in_workers(pipeline, inputs, **options)
+    return float(results["y"].array.min()) - started

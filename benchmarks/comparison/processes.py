@@ -7,7 +7,6 @@ import importlib.util
 import json
 import multiprocessing
 import statistics
-import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -184,9 +183,7 @@ def first_element() -> Figure:
     with two_cores():
         for _ in range(TURNS):
             free = two_cores_are_free()
-            started = time.monotonic()
-            results = workloads.map_in_workers(pipeline, inputs)
-            seconds = float(results["y"].array.min()) - started
+            seconds = workloads.first_in_workers(pipeline, inputs)
             judged = judged or free
             least = min(least, seconds)
     return Figure("2 workers: first of 1e6 elements, ndarray", least * 1e3, "ms", 20, judged=judged)

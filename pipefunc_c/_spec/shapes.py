@@ -168,15 +168,17 @@ def map_shapes(
     return MapShapes(shapes, masks)
 
 
-def array_shape(value: object, name: str) -> tuple[int, ...]:
-    """Return the shape of an input that is to be mapped over.
+def array_shape(value: object, name: str, *, is_output: bool = False) -> tuple[int, ...]:
+    """Return the shape of an input or output that is to be mapped over.
 
     Parameters
     ----------
     value
         A list, a range, or anything with a ``shape``. A list has one dimension, whatever is in it.
     name
-        Name of the input, for the message.
+        Its name, for the message.
+    is_output
+        Whether a function returned it. It may be a tuple, then.
 
     Returns
     -------
@@ -186,7 +188,7 @@ def array_shape(value: object, name: str) -> tuple[int, ...]:
     Raises
     ------
     InvalidTypeError
-        If it is something else: a tuple, a str, a number.
+        If it is something else: a tuple that is an input, a str, a number.
 
     Examples
     --------
@@ -194,7 +196,7 @@ def array_shape(value: object, name: str) -> tuple[int, ...]:
     ((3,), (2, 5))
 
     """
-    if isinstance(value, list | range):
+    if isinstance(value, list | range) or (is_output and type(value) is tuple):
         return (len(value),)
     shape = getattr(value, "shape", None)
     # NumPy scalars have the shape (), but nobody means them as arrays.
@@ -202,9 +204,10 @@ def array_shape(value: object, name: str) -> tuple[int, ...]:
         sizes = tuple(size for size in normalize_shape(shape, name) if isinstance(size, int))
         if len(sizes) == len(shape):
             return sizes
+    kind, allowed = ("output", "a list, a tuple, a range") if is_output else ("input", "a list, a range")
     message = (
-        f"No array shape for the input {name!r}, which is mapped over: got {short_repr(value)} of type "
-        f"{type(value).__qualname__}; allowed are a list, a range, or anything with a shape"
+        f"No array shape for the {kind} {name!r}, which is mapped over: got {short_repr(value)} of type "
+        f"{type(value).__qualname__}; allowed are {allowed}, or anything with a shape"
     )
-    hint = "Use list(...) for a tuple, or [value] for a single value."
+    hint = "Use list(...) for what can be iterated over, [value] for a single value, a FileArray for files."
     raise InvalidTypeError(message, detail=name, hint=hint)

@@ -12,6 +12,7 @@ from pipefunc_c._storage.base import StorageBase
 from pipefunc_c.exceptions import (
     ErrorSnapshot,
     InvalidValueError,
+    OperationError,
     OutOfBoundsError,
     PropagatedErrorSnapshot,
     ShapeError,
@@ -23,8 +24,15 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 
+class DamagedElementError(OperationError):
+    """Report an element that is there, but is not what was stored."""
+
+
 class ElementArray(StorageBase):
     """Build an array with external and internal axes from elements at linear indices."""
+
+    output_name: str | None = None
+    """The output of a map that it holds, for messages."""
 
     # -- what a storage implements -------------------------------------------------------------------
 
@@ -202,9 +210,11 @@ class ElementArray(StorageBase):
             return values
         array = np.asarray(value)
         if array.shape[: len(expected)] != expected:
+            of = "" if self.output_name is None else f" of {self.output_name!r}"
             raise ShapeError(
-                f"element {linear} has shape {array.shape!r}, the internal shape is {expected!r}",
-                hint="every element must return an array of the same internal shape",
+                f"element {linear}{of} has shape {array.shape!r}, the internal shape is {expected!r}",
+                detail=self.output_name,
+                hint="every element must be an array or a list of the same internal shape",
             )
         return array
 

@@ -97,7 +97,7 @@ class FileArray(ColumnArray):
         Parameters
         ----------
         data
-            A list, a range, or anything with a shape. A list has one dimension, whatever is in it.
+            A list, a tuple, a range, or anything with a shape. A list has one dimension, whatever is in it.
         folder
             The folder; made if need be. Its absolute path is kept. Elements that are there are replaced.
 
@@ -120,12 +120,13 @@ class FileArray(ColumnArray):
         >>> array.shape, array[1, 2]
         ((2, 3), np.int64(5))
         """
-        if not isinstance(data, list | range) and not isinstance(getattr(data, "shape", None), tuple):
+        if not isinstance(data, list | tuple | range) and not isinstance(getattr(data, "shape", None), tuple):
             raise InvalidTypeError(
                 f"data is {short_repr(data)} of type {type(data).__qualname__}, which has no shape",
                 hint="give a list or an array; FileValue.from_data keeps any other value",
             )
-        array = cls(Path(folder).absolute(), (len(data),) if isinstance(data, list | range) else data.shape)
+        shape = (len(data),) if isinstance(data, list | tuple | range) else data.shape
+        array = cls(Path(folder).absolute(), shape)
         assert array.folder is not None  # it was given
         write_data(array.folder, data, array.resolved_shape)
         return array

@@ -185,7 +185,8 @@ class SharedHome:
     def _allocate_small(self, nbytes: int) -> Buffer:
         room = -(-nbytes // _ALIGNMENT) * _ALIGNMENT
         if self._segment is None or self._segment_used + room > _SEGMENT:
-            self._check_free(_SEGMENT)  # once for all that it will hold: to look costs more than to take
+            if self._size:  # once for all that it will hold: to look costs more than to take
+                self._check_free(_SEGMENT)
             # At a multiple of its size, so that whoever attaches a region finds its segment.
             begin = -(-self._size // _SEGMENT) * _SEGMENT
             os.ftruncate(self._descriptor, begin + _SEGMENT)

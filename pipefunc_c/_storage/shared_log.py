@@ -80,7 +80,7 @@ class SharedLog:
         return log
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return SharedLog.of_other_process, (*self._maker, self._mark)
+        return _opened, (*self._maker, self._mark)
 
     def __del__(self) -> None:
         descriptor, self._descriptor = getattr(self, "_descriptor", -1), -1
@@ -157,6 +157,11 @@ class SharedLog:
             yield
         finally:
             fcntl.lockf(self._descriptor, fcntl.LOCK_UN)
+
+
+def _opened(process: int, descriptor: int, mark: bytes) -> SharedLog:
+    # A function, as cloudpickle takes methods apart: it would copy what is known here.
+    return SharedLog.of_other_process(process, descriptor, mark)
 
 
 def _write(descriptor: int, data: bytes, offset: int) -> None:

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from pipefunc_c._describe import bytes_text
+from pipefunc_c._describe import bytes_text, message_of
 from pipefunc_c._optional import Later, require
-from pipefunc_c._storage.element_array import ElementArray
+from pipefunc_c._storage.element_array import DamagedElementError, ElementArray
 from pipefunc_c._storage.exact import exact
 from pipefunc_c._storage.object_chunks import dump
 from pipefunc_c.exceptions import InvalidTypeError, InvalidValueError, OperationError, ShapeError
@@ -33,6 +33,9 @@ ARRAY, MASK = "array", "mask"
 # A chunk of one value in zarr's codec vlen-bytes: how many values, and the length of the first.
 _HEADER = struct.Struct("<II")
 _MAX_BYTES = 2**31 - 1
+# Behind it the checksum of zarr's codec crc32c: a damaged value is never taken for another one.
+_CHECKSUM = struct.Struct("<I")
+_CODECS = {ARRAY: ["vlen-bytes", "crc32c"], MASK: ["bytes"]}
 _THERE = b"\0"  # a chunk of the mask: False
 # Requests that are under way at once, and elements that are taken together.
 CONCURRENCY, BATCH = 32, 1024
@@ -145,6 +148,11 @@ class ZarrArray(ElementArray):
                 array, mask = (zarr.open_array(self.store, path=path, mode="r") for path in (ARRAY, MASK))
             except FileNotFoundError:
                 return False
+            except (KeyError, TypeError, ValueError) as error:
+                raise OperationError(
+                    f"zarr cannot read the description of an array in {self.store}: {message_of(error)}",
+                    hint="start over with resume=False, or restore the files zarr.json",
+                ) from error
             self._check(ARRAY, array)
             self._check(MASK, mask)
             self._is_checked = True
@@ -157,11 +165,10 @@ class ZarrArray(ElementArray):
                 f"the zarr array {name!r} in {self.store} has the shape {array.shape!r}, not {shape!r}",
                 hint="use another folder or store",
             )
-        codec = "vlen-bytes" if name == ARRAY else "bytes"
         metadata = array.metadata
         codecs = [each.to_dict().get("name") for each in getattr(metadata, "codecs", ())]
         encoding = getattr(getattr(metadata, "chunk_key_encoding", None), "name", "")
-        is_ours = codecs == [codec] and encoding == "default"
+        is_ours = codecs == _CODECS[name] and encoding == "default"
         if not is_ours or tuple(array.chunks) != (1,) * len(shape):
             raise OperationError(
                 f"the zarr array {name!r} in {self.store} was not written by this storage: its chunks are "
@@ -174,7 +181,11 @@ class ZarrArray(ElementArray):
         if self._exists():
             return
         zarr, shape = require_zarr(), self.resolved_shape
-        for name, dtype, missing in ((ARRAY, "variable_length_bytes", b""), (MASK, "bool", True)):
+        checksum = require_zarr("zarr.codecs").Crc32cCodec()
+        for name, dtype, missing, compressors in (
+            (ARRAY, "variable_length_bytes", b"", [checksum]),
+            (MASK, "bool", True, None),
+        ):
             # Another process may have made it since.
             with _without_warning(), contextlib.suppress(zarr.errors.ContainsArrayError):
                 zarr.create_array(
@@ -183,7 +194,7 @@ class ZarrArray(ElementArray):
                     shape=shape,
                     chunks=(1,) * len(shape),
                     dtype=dtype,
-                    compressors=None,
+                    compressors=compressors,
                     filters=None,
                     fill_value=missing,
                     chunk_key_encoding={"name": "default", "separator": "/"},
@@ -204,17 +215,18 @@ class ZarrArray(ElementArray):
                 f"element {index} has {bytes_text(len(data))}, zarr's codec vlen-bytes holds at most "
                 f"{bytes_text(_MAX_BYTES)}"
             )
-        return _HEADER.pack(1, len(data)) + data
+        chunk = _HEADER.pack(1, len(data)) + data
+        return chunk + _checksum(chunk)
 
     def _decoded(self, index: int, chunk: bytes) -> Any:
-        is_whole = len(chunk) >= _HEADER.size and _HEADER.unpack_from(chunk) == (1, len(chunk) - _HEADER.size)
-        if not is_whole:
-            raise OperationError(
+        content, checksum = chunk[: -_CHECKSUM.size], chunk[-_CHECKSUM.size :]
+        if len(content) < _HEADER.size or _checksum(content) != checksum:
+            raise DamagedElementError(
                 f"the chunk {self._key(ARRAY, index)!r} in {self.store} is damaged: it holds no element",
                 detail=index,
-                hint="delete the chunk of this name under 'mask' to make the element missing",
+                hint="compute it again with resume=True, or delete the chunk of this name under 'mask'",
             )
-        return self.object_codec.decode(chunk[_HEADER.size :])
+        return self.object_codec.decode(content[_HEADER.size :])
 
     async def _set(self, index: int, chunk: bytes) -> None:
         buffer = _prototype().buffer
@@ -293,6 +305,11 @@ def _without_warning() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", kind)
         yield
+
+
+def _checksum(data: bytes) -> bytes:
+    # Zarr itself needs this package.
+    return _CHECKSUM.pack(require("google_crc32c", package="google-crc32c", extra="zarr").value(data))
 
 
 def _prototype() -> Any:

@@ -41,7 +41,7 @@ class Whereabouts:
 
 
 class Control:
-    """The stop flag of a run, and a cell per worker.
+    """The stop flag of a run, and a cell per lease that may be out at once: per worker, or per slot.
 
     Parameters
     ----------

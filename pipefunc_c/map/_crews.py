@@ -75,8 +75,8 @@ class Crew(Protocol):
     def interrupt(self) -> None:
         """Let workers give up the element that they are at."""
 
-    def kill(self, worker: int) -> None:
-        """End a worker at once."""
+    def kill(self, slot: int) -> None:
+        """End the worker at once that has the lease of a slot."""
 
     def end(self, *, is_idle: bool) -> None:
         """End the part of all workers in this run. May be called again."""
@@ -174,10 +174,10 @@ class OwnCrew:
         if self._group is not None:
             self._group.interrupt()
 
-    def kill(self, worker: int) -> None:
-        """End a worker at once."""
+    def kill(self, slot: int) -> None:
+        """End the worker at once that has the lease of a slot."""
         if self._group is not None:
-            self._group.kill_worker(worker)
+            self._group.kill_worker(slot)
 
     def end(self, *, is_idle: bool) -> None:
         """End the workers: those that are idle by themselves."""
@@ -249,10 +249,10 @@ class PoolCrew:
         if self._run is not None:
             self._run.interrupt()
 
-    def kill(self, worker: int) -> None:
-        """End a worker at once."""
+    def kill(self, slot: int) -> None:
+        """End the worker at once that has the lease of a slot."""
         if self._run is not None:
-            self._run.kill_worker(worker)
+            self._run.kill_worker(slot)
 
     def end(self, *, is_idle: bool) -> None:  # noqa: ARG002
         """Let the workers forget the run; those that are still at it are replaced."""

@@ -174,7 +174,7 @@ class DurableRun:
                 found[name] = store.full_shape
             elif not stage.is_mapped and store.has_index(0):
                 with contextlib.suppress(PipefuncError):  # no array: whoever maps over it says so
-                    found[name] = array_shape(store.get_from_index(0), name)
+                    found[name] = array_shape(store.get_from_index(0), name, is_output=True)
         if found:
             self._folder.record_shapes(found)
 

@@ -6,6 +6,8 @@ It is read where it is needed, by the process that calls the function: as a whol
 from __future__ import annotations
 
 import contextlib
+import os
+import threading
 from typing import TYPE_CHECKING, Any
 
 from pipefunc_c._storage.base import StorageBase
@@ -18,6 +20,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from pipefunc_c._function.pipefunc import PipeFunc
+
+
+_making_locks = threading.Lock()
+if hasattr(os, "register_at_fork"):  # it is held for no longer than a lock is made
+    os.register_at_fork(
+        before=_making_locks.acquire,
+        after_in_parent=_making_locks.release,
+        after_in_child=_making_locks.release,
+    )
 
 
 @contextlib.contextmanager
@@ -49,20 +60,36 @@ class Deferred:
         self._name = name
         self._sliced = sliced
         self._loaded: tuple[Any] | None = None
+        self._lock: threading.Lock | None = None
+        self._lock_owner = 0
 
     def load(self) -> Any:
         """Give the argument, or what slices are taken of."""
         if self._loaded is None:
-            if self._sliced:
-                value, _ = sliced_array(self._reference, self._func, self._name)
-            else:
-                value = given_value(self._reference, self._func, self._name)
-            self._loaded = (value,)
+            with self._own_lock():  # threads share what one of them reads
+                if self._loaded is None:
+                    self._loaded = (self._read(),)
         return self._loaded[0]
+
+    def _read(self) -> Any:
+        if self._sliced:
+            return sliced_array(self._reference, self._func, self._name)[0]
+        return given_value(self._reference, self._func, self._name)
+
+    def _own_lock(self) -> threading.Lock:
+        lock = self._lock
+        if (
+            lock is None or self._lock_owner != os.getpid()
+        ):  # a thread of the parent may hold its lock for ever
+            with _making_locks:
+                if self._lock is None or self._lock_owner != os.getpid():
+                    self._lock, self._lock_owner = threading.Lock(), os.getpid()
+                lock = self._lock
+        return lock
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out what was read: another process reads it again."""
-        return {**self.__dict__, "_loaded": None}
+        return {**self.__dict__, "_loaded": None, "_lock": None}
 
 
 def given_value(value: Any, func: PipeFunc[..., Any], name: str) -> Any:

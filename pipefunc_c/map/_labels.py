@@ -53,7 +53,11 @@ class Labels:
     def __init__(self, mapspecs: Iterable[MapSpec]) -> None:
         self.axes: dict[str, tuple[str, ...]] = {}
         self._producer: dict[str, MapSpec] = {}
+        self._all_axes: dict[str, Axes] = {}  # None only for what no mapspec gives a name
         for mapspec in mapspecs:
+            for spec in (*mapspec.inputs, *mapspec.outputs):
+                known = self._all_axes.get(spec.name, spec.axes)
+                self._all_axes[spec.name] = tuple(a or b for a, b in zip(known, spec.axes, strict=True))
             for spec in mapspec.outputs:
                 self.axes[spec.name] = spec.indices
                 self._producer[spec.name] = mapspec
@@ -97,8 +101,10 @@ class Labels:
             for spec in self._producer[current].inputs:
                 kept = axes & set(spec.indices)
                 is_root = spec.name not in self._producer or not self._producer[spec.name].inputs
-                if is_root and kept and kept == set(spec.indices):
-                    yield Label(spec.name, spec.axes)
+                # An array of two axes of which a function takes one whole does not label the other one.
+                label = Label(spec.name, self._all_axes[spec.name])
+                if is_root and kept and set(label.dims) <= set(self.axes[name]):
+                    yield label
                 elif not is_root and kept and (spec.name, kept) not in seen:
                     seen.add((spec.name, kept))
                     pending.append((spec.name, kept))

@@ -89,7 +89,7 @@ def make_plan(
     checked = RunOptions(run_folder=_needed_folder(run_folder, options.get("storage")), **options)
     given = _inputs_by_name(inputs, pipeline.scopes)
     graph = pipeline.function_graph
-    if auto_subpipeline and any(name in graph.producers for name in given):
+    if (auto_subpipeline or output_names is not None) and any(name in graph.producers for name in given):
         wanted = None if output_names is None else _single_names(output_names)
         graph = pipeline.subpipeline(inputs=set(given), output_names=wanted).function_graph
     elif output_names is not None:
@@ -154,9 +154,10 @@ class MapRun:
         self._cache = cache
         folder = plan.options.run_folder
         self._folder = None if folder is None else Path(folder).absolute()
-        self._n_workers = worker_count(plan, is_async=is_async)
-        functions = plan.graph.functions
-        if (self._n_workers or plan.options.executor is not None) and any(func.profile for func in functions):
+        options, functions = plan.options, plan.graph.functions
+        brings_workers = options.worker_pool is not None or options.executor is not None
+        self._n_workers = 0 if brings_workers else worker_count(plan, is_async=is_async)
+        if (self._n_workers or brings_workers) and any(func.profile for func in functions):
             warnings.warn(
                 "functions with profile=True run in other processes or threads, whose cost is not measured "
                 "here; run with parallel=False to measure it",

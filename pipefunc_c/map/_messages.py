@@ -20,7 +20,7 @@ STAGE, LEASE, END, STAGE_REGION = 1, 2, 3, 4
 # Longer ones go through shared memory: a worker that sends a report does not read what it is sent.
 MAX_MESSAGE = 4096
 _REGION = struct.Struct("<BQQ")
-_LEASE = struct.Struct("<BIIQQId")
+_LEASE = struct.Struct("<BIIQQIdI")
 _REPORT = struct.Struct("<QQQdQ")
 
 
@@ -64,15 +64,15 @@ class Report:
         return cls(reached, failed, seconds, bytes(objects), bytes(error))
 
 
-def write_lease(lease: Lease, seconds: float) -> bytes:
-    """Give the message that grants a lease."""
-    return _LEASE.pack(LEASE, lease.run, lease.stage, lease.start, lease.stop, lease.attempt, seconds)
+def write_lease(lease: Lease, seconds: float, slot: int) -> bytes:
+    """Give the message that grants a lease; ``slot`` is where the worker says what it is at."""
+    return _LEASE.pack(LEASE, lease.run, lease.stage, lease.start, lease.stop, lease.attempt, seconds, slot)
 
 
-def read_lease(data: Buffer) -> tuple[Lease, float]:
-    """Read a message that ``write_lease`` made."""
-    _, run, stage, start, stop, attempt, seconds = _LEASE.unpack(data)
-    return Lease(run, stage, start, stop, attempt), seconds
+def read_lease(data: Buffer) -> tuple[Lease, float, int]:
+    """Read a message that ``write_lease`` made: lease, seconds, slot."""
+    _, run, stage, start, stop, attempt, seconds, slot = _LEASE.unpack(data)
+    return Lease(run, stage, start, stop, attempt), seconds, slot
 
 
 def write_stage(news: Any, home: SharedHome) -> bytes:

@@ -109,6 +109,7 @@ class Plan:
             else:
                 stores.append(MemoryArray(None, ()))
             self.stores[name] = stores[-1]
+            stores[-1].output_name = name
         stage = Stage(func, self, stores, sinks)
         self.stages.append(stage)
         self._stage_of.update(dict.fromkeys(func.output_names, stage))
@@ -158,7 +159,7 @@ class Plan:
         if name in self.values:
             return array_shape(self.values[name], name)
         if self.is_single(name):
-            return array_shape(self.single_value(name), name)
+            return array_shape(self.single_value(name), name, is_output=True)
         return self.stores[name].full_shape  # type: ignore[return-value]  # "?" is the only str in it
 
     # -- what is done ---------------------------------------------------------------------------------

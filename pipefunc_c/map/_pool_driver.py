@@ -63,7 +63,8 @@ class PoolDriver:
         self._scheduler.round_trip = FIRST_ROUND_TRIP
         self._scheduler.prefetches = self._crew.prefetches
         self._home = plan.shared = SharedHome("pipefunc_c-run")
-        size = Control.size(self._crew.n_workers)
+        # Not by worker: one that takes the place of a dead one may be at work before we hear of that.
+        size = Control.size(self._crew.n_slots)
         self._control = Control(self._home.allocate(size))
         self._control_place = (self._home.last_offset, size)
         given = plan.options.timeout_of(plan.graph.functions)
@@ -153,7 +154,7 @@ class PoolDriver:
         self._out[event.slot].clear()
         if event.death.error is not None:
             raise event.death.error
-        actions = self._recovery.lost(event.slot, event.worker, event.death, leases)
+        actions = self._recovery.lost(event.slot, event.death, leases)
         if self._failure is None:
             news = (write_stage(stage.news(), self._home) for stage in self._prepared)
             self._crew.renew(event.worker, news)
@@ -163,9 +164,9 @@ class PoolDriver:
         return actions
 
     def _end_overdue(self) -> None:
-        for worker, at in self._timeouts.overdue(time.monotonic()).items():
-            if self._recovery.killed(worker, at):
-                self._crew.kill(worker)
+        for slot, at in self._timeouts.overdue(time.monotonic()).items():
+            if self._recovery.killed(slot, at):
+                self._crew.kill(slot)
 
     def _give_up(self, action: GiveUpElement) -> list[Action]:
         """Store the error of an element that ends its workers, or stop at it."""
@@ -202,7 +203,7 @@ class PoolDriver:
             self._progress.granted(action.lease.stage, self._scheduler.running(action.lease.stage))
             out = self._out[action.worker]
             out.append((action.lease, 0.0 if out else time.monotonic()))
-            self._crew.grant(action.worker, write_lease(action.lease, action.seconds))
+            self._crew.grant(action.worker, write_lease(action.lease, action.seconds, action.worker))
         elif isinstance(action, FinishStage):
             self._plan.stages[action.stage].finish()
         return []

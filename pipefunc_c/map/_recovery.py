@@ -63,14 +63,14 @@ class Recovery:
         """Take in that a worker returned a lease: workers do start."""
         self._futile = 0
 
-    def killed(self, worker: int, at: Whereabouts) -> bool:
+    def killed(self, slot: int, at: Whereabouts) -> bool:
         """Take in that a worker is killed for the element that it is at; False if it was already."""
-        if self._killed.get(worker) == at:
+        if self._killed.get(slot) == at:
             return False
-        self._killed[worker] = at
+        self._killed[slot] = at
         return True
 
-    def lost(self, slot: int, worker: int, death: Death, leases: Sequence[Lease]) -> list[Action]:
+    def lost(self, slot: int, death: Death, leases: Sequence[Lease]) -> list[Action]:
         """Take in the end of a worker that had leases.
 
         Raises
@@ -78,9 +78,9 @@ class Recovery:
         WorkerDiedError
             If workers die before they begin, again and again.
         """
-        at = self._control.whereabouts(worker)
-        self._control.clear(worker)
-        killed_at = self._killed.pop(worker, None)
+        at = self._control.whereabouts(slot)
+        self._control.clear(slot)
+        killed_at = self._killed.pop(slot, None)
         if not leases or at.lease != leases[0] or at.state not in (COMPUTING, KEEPING):
             self._futile += 1
             if self._futile > _FUTILE_STARTS * self._n_workers:

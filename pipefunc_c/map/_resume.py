@@ -11,6 +11,7 @@ from pipefunc_c._describe import short_repr
 from pipefunc_c._storage.object_chunks import dump
 from pipefunc_c.exceptions import InvalidValueError
 from pipefunc_c.map._equality import differing_names, is_equal
+from pipefunc_c.map._referenced import data_digest, data_digests, data_key
 from pipefunc_c.map._run_files import (
     DamagedFileError,
     digest_of,
@@ -180,13 +181,18 @@ def _check_inputs(old: RunInfo, new: RunInfo, validation: str, *, sync: bool) ->
             elif name in new.inputs:
                 content = prepared(new.inputs[name], f"the input {name!r}")
                 written[file] = write_prepared(folder / file, content, sync=sync)
+                written |= data_digests({name: new.inputs[name]})
             continue
         if validation == "skip":
             data = pickled(new.inputs[name], f"the input {name!r}")
             if digest_of(data) != old.digests[file] or not _is_intact(folder / file, old.digests[file]):
                 written[file] = write_prepared(folder / file, data, sync=sync)
+            written |= data_digests({name: new.inputs[name]})
             continue
         equal = _is_stored(folder / file, old.digests[file], new.inputs[name], name, sync=sync)
+        data_now, data_then = data_digest(new.inputs[name]), old.digests.get(data_key(name))
+        if None not in (data_now, data_then) and data_now != data_then:
+            equal = False
         if equal is None:
             unknown.append(name)
         elif not equal:

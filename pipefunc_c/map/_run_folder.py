@@ -12,6 +12,7 @@ from pipefunc_c._faults import fault_point
 from pipefunc_c._storage.run_lock import LOCK_NAME, RunLock, is_ours
 from pipefunc_c.exceptions import InvalidValueError, OperationError
 from pipefunc_c.map._polars import parquet_of
+from pipefunc_c.map._referenced import data_digests
 from pipefunc_c.map._resume import check_resume, file_contents
 from pipefunc_c.map._run_files import prepared, write_json, write_prepared
 from pipefunc_c.map._run_info import RUN_INFO, RunInfo, own_version, read_run_info
@@ -214,6 +215,7 @@ def _start_over(folder: Path, info: RunInfo, functions: list[PipeFunc[..., Any]]
     clear(folder, sync=sync)
     digests = {file: write_prepared(folder / file, content, sync=sync) for file, content in contents}
     fault_point("before_run_info")
+    digests |= data_digests(info.inputs)
     info = dataclasses.replace(info, run_folder=folder, digests=digests, pipefunc_version=own_version())
     info.dump(sync=sync)
     return info

@@ -291,7 +291,7 @@ class RunInfo:
         output, shape
             The output or its full shape.
         """
-        known = tuple(shape) if shape is not None else array_shape(output, output_name)
+        known = tuple(shape) if shape is not None else array_shape(output, output_name, is_output=True)
         internal: dict[str, Any] = dict(self.internal_shapes or {})
         for name, mask in self.shape_masks.items():
             resolved = known if name == output_name else self.resolved_shapes[name]

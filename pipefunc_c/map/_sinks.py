@@ -14,6 +14,7 @@ import numpy as np
 from pipefunc_c._kernels.column import Column
 from pipefunc_c._kernels.index import intersect_runs
 from pipefunc_c._kernels.tags import MISSING
+from pipefunc_c._storage.element_array import DamagedElementError, ElementArray
 from pipefunc_c._storage.object_chunks import KeptError
 from pipefunc_c._storage.packing import moved, pack, unpack
 from pipefunc_c.exceptions import ErrorSnapshot, PropagatedErrorSnapshot, ShapeError
@@ -65,6 +66,8 @@ class Sink:
     def prepare(self, shape: tuple[int, ...], internal_shape: tuple[Size, ...], *, empty: bool) -> None:
         """Make the storage; ``empty`` it of what an earlier run left."""
         self._storage = self._kind(self._folder, shape, internal_shape, self._shape_mask)
+        if isinstance(self._storage, ElementArray):
+            self._storage.output_name = self._name
         if empty:
             self._storage.clear()
 
@@ -92,13 +95,12 @@ class Sink:
         """Tell for each element whether the storage has it."""
         return ~np.array(self.storage.mask_linear(), dtype=bool)
 
-    def restore(self, column: Column, present: npt.NDArray[np.bool_]) -> None:
-        """Copy elements back into a new column; in a form that other processes can be told of."""
-        for low in range(0, column.size, BLOCK):
-            staged = Column(min(BLOCK, column.size - low))
-            for index in np.flatnonzero(present[low : low + BLOCK]).tolist():
-                _store(staged, index, self.storage.get_from_index(low + index))
-            unpack(moved(pack(staged, 0, staged.size), low), column)
+    def read(self, index: int) -> Any:
+        """Give an element; ``np.ma.masked`` where it is missing or damaged."""
+        try:
+            return self.storage.get_from_index(index)
+        except DamagedElementError:
+            return np.ma.masked
 
 
 def _store(column: Column, index: int, value: Any) -> None:
@@ -116,6 +118,16 @@ def restore_columns(sinks: Sequence[Sink], columns: Sequence[Column]) -> npt.NDA
     present = np.ones(columns[0].size, dtype=bool)
     for sink in sinks:
         present &= sink.present()
-    for sink, column in zip(sinks, columns, strict=True):
-        sink.restore(column, present)
+    for low in range(0, len(present), BLOCK):
+        # In a form that other processes can be told of.
+        staged = [Column(min(BLOCK, column.size - low)) for column in columns]
+        for index in np.flatnonzero(present[low : low + BLOCK]).tolist():
+            values = [sink.read(low + index) for sink in sinks]
+            if any(value is np.ma.masked for value in values):
+                present[low + index] = False
+                continue
+            for block, value in zip(staged, values, strict=True):
+                _store(block, index, value)
+        for block, column in zip(staged, columns, strict=True):
+            unpack(moved(pack(block, 0, block.size), low), column)
     return present

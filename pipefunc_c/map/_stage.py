@@ -121,6 +121,7 @@ class Stage:
     def _make_column(self, store: ColumnArray) -> Column:
         shared = self.plan.shared
         if shared is None:
+            store.attach(store.column)  # what is in it is committed by the run, not by the storage
             return store.column
         owned = OwnedColumn(shared, store.size)
         self._owned.append(owned)

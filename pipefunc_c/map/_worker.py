@@ -154,14 +154,11 @@ class WorkerRun:
         The run.
     control
         What the driver sees of this worker.
-    number
-        The place of this worker in it.
     """
 
-    def __init__(self, plan: Plan, control: Control, number: int) -> None:
+    def __init__(self, plan: Plan, control: Control) -> None:
         self._plan = plan
-        self._stop_flag = control.stop_flag
-        self._cell = control.cell(number)
+        self._control = control
         self._interruption = None if plan.durable is None else Interruption.of_process()
         for stage in plan.stages:
             stage.start_over()
@@ -172,11 +169,10 @@ class WorkerRun:
             news = read_stage(data, self._plan.shared)
             self._plan.stages[news.stage].adopt(news)
             return None
-        lease, seconds = read_lease(data)
-        report = run_lease(
-            self._plan.stages[lease.stage], lease, seconds, self._stop_flag, self._interruption, self._cell
-        )
-        self._cell.end()
+        lease, seconds, slot = read_lease(data)
+        stage, cell = self._plan.stages[lease.stage], self._control.cell(slot)
+        report = run_lease(stage, lease, seconds, self._control.stop_flag, self._interruption, cell)
+        cell.end()
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(Exception):  # a user's stream may be closed, or None
                 stream.flush()
@@ -195,7 +191,7 @@ class WorkerRun:
 
 
 def open_recipe(
-    payload: bytes, descriptors: list[int], number: int, ready: Callable[[], None] | None = None
+    payload: bytes, descriptors: list[int], _number: int, ready: Callable[[], None] | None = None
 ) -> WorkerRun:
     """Make the plan of a run in a worker that was not forked from its driver."""
     home = SharedHome.adopt(descriptors[0])
@@ -210,7 +206,7 @@ def open_recipe(
         plan.durable = DurableRun.of_worker(plan, lock, **recipe.durable)
     if ready is not None:
         ready()
-    return WorkerRun(plan, Control(home.attach(*recipe.control)), number)
+    return WorkerRun(plan, Control(home.attach(*recipe.control)))
 
 
 def serve_recipe(
@@ -220,7 +216,7 @@ def serve_recipe(
     _serve(open_recipe(payload, descriptors, number, ready), channel)
 
 
-def serve(plan: Plan, control: Control, channel: Channel, number: int) -> None:
+def serve(plan: Plan, control: Control, channel: Channel, _number: int) -> None:
     """Do what the parent says until it says END.
 
     Parameters
@@ -231,10 +227,8 @@ def serve(plan: Plan, control: Control, channel: Channel, number: int) -> None:
         Shared memory: the stop flag, and what workers are at.
     channel
         To the parent.
-    number
-        That of this worker.
     """
-    _serve(WorkerRun(plan, control, number), channel)
+    _serve(WorkerRun(plan, control), channel)
 
 
 def _serve(run: WorkerRun, channel: Channel) -> None:

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import select
 import socket
 import struct
+from array import array
+from collections import deque
+from itertools import islice, takewhile
 from typing import TYPE_CHECKING
 
 from pipefunc_c._describe import bytes_text
@@ -15,6 +21,7 @@ if TYPE_CHECKING:
 
 _LENGTH = struct.Struct("<Q")
 _LARGE = 64 << 20  # from here on the room for a message is looked at first
+_AT_ONCE = 64  # parts
 
 
 class Channel:
@@ -24,6 +31,15 @@ class Channel:
     ----------
     connection
         One end of a connected stream socket.
+    waits
+        Whether `send` waits until the peer takes the message. Else what it does not take yet stays here until
+        `flush` is called: two peers that both send and wait would wait for ever.
+
+    Attributes
+    ----------
+    sentinel : int or None
+        Becomes readable when the peer has died: then nothing more is waited for, although somebody else may
+        hold its end of the connection.
 
     Examples
     --------
@@ -35,14 +51,22 @@ class Channel:
     >>> theirs.close()
     """
 
-    def __init__(self, connection: socket.socket) -> None:
+    def __init__(self, connection: socket.socket, *, waits: bool = True) -> None:
         self._socket = connection
+        self._flags = 0 if waits else socket.MSG_DONTWAIT
+        self._backlog: deque[memoryview | list[int]] = deque()  # bytes, or descriptors of ours
+        self.sentinel: int | None = None
 
     @classmethod
     def pair(cls) -> tuple[Channel, Channel]:
-        """Make two channels that are connected with each other."""
+        """Make two channels that are connected with each other; the first does not wait to send."""
         ours, theirs = socket.socketpair()
-        return cls(ours), cls(theirs)
+        return cls(ours, waits=False), cls(theirs)
+
+    @property
+    def is_behind(self) -> bool:
+        """Tell whether there is something left to `flush`."""
+        return bool(self._backlog)
 
     def send(self, *parts: Buffer) -> None:
         """Send one message, made of all parts.
@@ -53,13 +77,50 @@ class Channel:
             If the peer is gone.
         """
         views = [memoryview(part).cast("B") for part in parts]
-        pending = [memoryview(_LENGTH.pack(sum(view.nbytes for view in views))), *views]
-        while pending:
-            sent = self._socket.sendmsg(pending[:64])
-            while pending and sent >= pending[0].nbytes:
-                sent -= pending.pop(0).nbytes
-            if pending:
-                pending[0] = pending[0][sent:]
+        self._backlog.append(memoryview(_LENGTH.pack(sum(view.nbytes for view in views))))
+        self._backlog.extend(views)
+        self.flush()
+
+    def flush(self) -> bool:
+        """Send what the peer did not take yet; tell whether it has all.
+
+        Raises
+        ------
+        BrokenPipeError, ConnectionError
+            If the peer is gone.
+        """
+        try:
+            while self._backlog:
+                first = self._backlog[0]
+                if isinstance(first, list):
+                    rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", first))
+                    self._socket.sendmsg([b"d"], [rights], self._flags)
+                    self._backlog.popleft()
+                    _close_all(first)
+                else:
+                    self._send_views()
+        except BlockingIOError:
+            return False
+        except ConnectionError:
+            self._drop()
+            raise
+        return True
+
+    def _send_views(self) -> None:
+        views = takewhile(lambda each: isinstance(each, memoryview), islice(self._backlog, _AT_ONCE))
+        sent = self._socket.sendmsg(list(views), [], self._flags)  # type: ignore[arg-type]
+        while self._backlog and isinstance(view := self._backlog[0], memoryview):
+            if sent < view.nbytes:
+                self._backlog[0] = view[sent:]
+                return
+            sent -= view.nbytes
+            self._backlog.popleft()
+
+    def _drop(self) -> None:
+        for each in self._backlog:
+            if isinstance(each, list):
+                _close_all(each)
+        self._backlog.clear()
 
     def receive(self) -> bytearray:
         """Wait for the next message.
@@ -85,7 +146,8 @@ class Channel:
 
     def send_descriptors(self, descriptors: list[int]) -> None:
         """Give the peer its own copies of descriptors; call `receive_descriptors` there."""
-        socket.send_fds(self._socket, [b"d"], descriptors)
+        self._backlog.append([os.dup(each) for each in descriptors])  # the caller may close its own soon
+        self.flush()
 
     def receive_descriptors(self, most: int = 8) -> list[int]:
         """Take what `send_descriptors` sends.
@@ -98,6 +160,8 @@ class Channel:
         data, descriptors, _, _ = socket.recv_fds(self._socket, 1, most)
         if not data:
             raise EOFError("the peer of a channel is gone")
+        for each in descriptors:
+            os.set_inheritable(each, False)  # programs that are called later
         return descriptors
 
     def _read(self, length: int) -> bytearray:
@@ -105,7 +169,10 @@ class Channel:
         view = memoryview(data)
         while view:
             try:
-                count = self._socket.recv_into(view)
+                count = self._socket.recv_into(view, 0, self._flags)
+            except BlockingIOError:
+                self._await_more()
+                continue
             except ConnectionError as error:
                 raise EOFError("the peer of a channel is gone") from error
             if not count:
@@ -113,10 +180,26 @@ class Channel:
             view = view[count:]
         return data
 
+    def _await_more(self) -> None:
+        poll = select.poll()
+        for each in (self.fileno(), self.sentinel):
+            if each is not None:
+                poll.register(each, select.POLLIN)
+        ready = [descriptor for descriptor, _ in poll.poll()]
+        if ready == [self.sentinel]:
+            raise EOFError("the peer of a channel is dead")
+
     def fileno(self) -> int:
         """Give the file descriptor, for selectors."""
         return self._socket.fileno()
 
     def close(self) -> None:
         """Close this end. May be called again."""
+        self._drop()
         self._socket.close()
+
+
+def _close_all(descriptors: list[int]) -> None:
+    for each in descriptors:
+        with contextlib.suppress(OSError):
+            os.close(each)

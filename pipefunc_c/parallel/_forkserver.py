@@ -12,7 +12,6 @@ import atexit
 import contextlib
 import os
 import pickle
-import select
 import selectors
 import signal
 import socket
@@ -29,14 +28,23 @@ from pipefunc_c.exceptions import OperationError
 from pipefunc_c.parallel._channel import Channel
 from pipefunc_c.parallel._environment import library_pools, seed_worker
 from pipefunc_c.parallel._output import enter_relay
-from pipefunc_c.parallel._processes import ChildProcess, Ended, fork_process, kill_group, reap, spawn_process
+from pipefunc_c.parallel._processes import (
+    ChildProcess,
+    Ended,
+    fork_process,
+    is_readable,
+    kill_group,
+    open_pidfd,
+    reap,
+    spawn_process,
+)
 from pipefunc_c.parallel._worker_process import enter_worker
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 MAX_DESCRIPTORS = 16
-START_SECONDS = 60.0
+START_SECONDS, LOOK_SECONDS = 60.0, 0.5
 _STATUS = struct.Struct("<qiq")  # pid, wait status, peak memory; a start is answered with status STARTED
 _STARTED = -1
 _servers: dict[int, ForkServer] = {}
@@ -52,35 +60,44 @@ class ServedProcess:
         Its parent.
     pid
         Its process.
-    """
 
-    sentinel: int | None = None  # its end is seen at its channel
+    Attributes
+    ----------
+    sentinel : int or None
+        Becomes readable at its end, where the system has that; else its end is seen at its channel.
+    """
 
     def __init__(self, server: ForkServer, pid: int) -> None:
         self._server = server
         self.pid = pid
+        self._ended: Ended | None = None
+        self.sentinel = open_pidfd(pid)
 
     @property
     def exitcode(self) -> int | None:
         """The exit code, the negative number of the signal that killed it, or None while it runs."""
-        self._server.collect(0)
-        ended = self._server.ended.get(self.pid)
-        return None if ended is None else ended.exitcode
+        if self._ended is None:
+            self._server.collect(0)
+            with self._server.lock:  # threads may ask at the same time
+                self._ended = self._server.ended.pop(self.pid, None) or self._ended
+        return None if self._ended is None else self._ended.exitcode
 
     @property
     def peak_memory(self) -> int | None:
         """The most memory that it held, in bytes; None while it runs or where that is not known."""
-        ended = self._server.ended.get(self.pid)
-        return None if ended is None else ended.peak_memory or None
+        return None if self._ended is None else self._ended.peak_memory or None
 
     def join(self, timeout: float | None = None) -> None:
         """Wait for its end."""
         until = None if timeout is None else time.monotonic() + timeout
-        while self.exitcode is None and not self._server.is_gone:
+        while self.exitcode is None:
             left = 0.02 if until is None else min(0.02, until - time.monotonic())
             if left <= 0:
                 return
-            self._server.collect(left)
+            if self._server.is_running:
+                self._server.collect(left)
+            elif self.sentinel is None or is_readable(self.sentinel, left):
+                return  # how it ended, nobody tells
 
     def terminate(self) -> None:
         """Ask it to end."""
@@ -95,7 +112,12 @@ class ServedProcess:
 
     def close(self) -> None:
         """Forget it."""
-        self._server.ended.pop(self.pid, None)
+        if self._ended is None:
+            with self._server.lock:
+                self._server.unwanted.add(self.pid)
+        if self.sentinel is not None:
+            os.close(self.sentinel)
+            self.sentinel = None
 
 
 class ForkServer:
@@ -109,8 +131,9 @@ class ForkServer:
 
     def __init__(self, *, is_copy: bool = False) -> None:
         self._socket, theirs = socket.socketpair()
-        self._lock = threading.RLock()
+        self.lock = threading.RLock()
         self.ended: dict[int, Ended] = {}
+        self.unwanted: set[int] = set()  # processes whose end nobody asks for
         self.is_gone = False
         self._buffer = b""
         self._started: list[int] = []
@@ -137,25 +160,29 @@ class ForkServer:
             If the server does not answer.
         """
         until = time.monotonic() + START_SECONDS
-        with self._lock:
-            with contextlib.suppress(ConnectionError):
-                socket.send_fds(self._socket, [b"f"], descriptors)
+        with self.lock:
+            if not self.is_gone:
+                with contextlib.suppress(ConnectionError):
+                    socket.send_fds(self._socket, [b"f"], descriptors)
             while not self._started:
-                self.collect(max(0.0, until - time.monotonic()))
-                if self.is_gone or time.monotonic() > until:
+                # A process that was forked at the wrong moment may hold the other end of our socket, so that
+                # the end of the server is not seen there.
+                if not self.is_running or time.monotonic() > until:
+                    self.stop(kill=True)  # an answer that comes later would be taken for the next one
                     raise OperationError(
                         "the server that starts worker processes is gone or does not answer",
                         hint="see what it printed; run with parallel=False meanwhile",
                     )
+                self.collect(LOOK_SECONDS)
             return ServedProcess(self, self._started.pop(0))
 
     def collect(self, timeout: float) -> None:
         """Take in what the server says, waiting ``timeout`` seconds at most for it."""
         if timeout and not self.is_gone:
             # Without the lock, unless a start holds it: other threads may ask meanwhile.
-            select.select([self._socket], [], [], timeout)
-        with self._lock:
-            while not self.is_gone and select.select([self._socket], [], [], 0)[0]:
+            is_readable(self._socket.fileno(), timeout)
+        with self.lock:
+            while not self.is_gone and is_readable(self._socket.fileno(), 0):
                 try:
                     data = self._socket.recv(4096)
                 except ConnectionError:
@@ -166,15 +193,23 @@ class ForkServer:
                     pid, status, peak_memory = _STATUS.unpack_from(self._buffer)
                     self._buffer = self._buffer[_STATUS.size :]
                     if status == _STARTED:
+                        self.unwanted.discard(pid)
                         self._started.append(pid)
+                    elif pid in self.unwanted:
+                        self.unwanted.discard(pid)
                     else:
                         self.ended[pid] = Ended(status, peak_memory)
 
-    def stop(self) -> None:
+    def stop(self, *, kill: bool = False) -> None:
         """End the server; its workers do not end with it. May be called again."""
-        self.is_gone = True
-        self._socket.close()
+        self.collect(0)
+        with self.lock:
+            self.is_gone = True
+            self._socket.close()
         if self._process is not None:
+            if not kill:
+                self._process.join(1.0)
+            self._process.kill()
             self._process.join(1.0)
             self._process.close()
 
@@ -195,6 +230,9 @@ def fork_server() -> ForkServer:
     with _server_lock:
         server = _servers.get(os.getpid())
         if server is None or not server.is_running:
+            if server is not None:
+                server.stop()
+                atexit.unregister(server.stop)
             server = _servers[os.getpid()] = ForkServer()
             atexit.register(server.stop)
         return server
@@ -228,6 +266,9 @@ def warm_main(descriptor: int) -> None:
 def main(descriptor: int) -> None:
     """Serve until the parent is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # A copy has the handlers of its parent: who takes in the ends of children there, must not do it here.
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.set_wakeup_fd(-1)
     with contextlib.suppress(OSError):  # a Ctrl-C and the end of a worker's group are not for the server
         os.setpgid(0, 0)
     connection = socket.socket(fileno=descriptor)
@@ -238,9 +279,14 @@ def main(descriptor: int) -> None:
     while True:
         for key, _ in selector.select(None if has_pidfd else 0.05):
             if key.data is None:
-                data, descriptors, _, _ = socket.recv_fds(connection, 1, MAX_DESCRIPTORS)
+                data = b""
+                descriptors: list[int] = []
+                with contextlib.suppress(ConnectionError):
+                    data, descriptors, _, _ = socket.recv_fds(connection, 1, MAX_DESCRIPTORS)
                 if not data:
                     os._exit(0)
+                for each in descriptors:
+                    os.set_inheritable(each, False)  # programs that workers call
                 pid = _fork(connection, selector, descriptors)
                 children.add(pid)
                 if has_pidfd:
@@ -275,13 +321,16 @@ def _fork(connection: socket.socket, selector: selectors.BaseSelector, descripto
             os._exit(status)
     for each in descriptors:
         os.close(each)
-    connection.sendall(_STATUS.pack(pid, _STARTED, 0))
+    with contextlib.suppress(ConnectionError):  # seen when it is read from
+        connection.sendall(_STATUS.pack(pid, _STARTED, 0))
     return pid
 
 
 def work(descriptors: list[int]) -> None:
     """Become a worker: the first message says which, and what to run."""
     channel = Channel(socket.socket(fileno=descriptors[0]))
+    for each in descriptors:
+        os.set_inheritable(each, False)  # programs that are called later
     boot: dict[str, Any] = pickle.loads(channel.receive())
     sys.path[:] = boot["path"]
     with contextlib.suppress(OSError):

@@ -7,7 +7,7 @@ import itertools
 import pickle
 import threading
 from collections import deque
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +30,7 @@ from pipefunc_c.parallel._pool_worker import (
     RESULT,
     TELL,
 )
+from pipefunc_c.parallel._starting import signals_held
 from pipefunc_c.parallel._workers import Death, Message
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ class _State:
     client: Client | None = None
     task: _Call | Request | None = None
     told: dict[int, int] = field(default_factory=dict)  # per open run, how many of its news it has
+    is_doomed: bool = False  # killed; it may have answered before
 
 
 class PoolManager:
@@ -132,7 +134,7 @@ class PoolManager:
 
     def enqueue(self, client: Client, task: _Call | Request) -> None:
         """Add to what a client wants."""
-        with self.lock:
+        with self.lock, signals_held():
             if not client.pending:
                 self._turn.append(client)
             client.pending.append(task)
@@ -143,21 +145,24 @@ class PoolManager:
 
     def end_workers(self, run: PoolRun, *, kill: bool, only: int | None = None) -> None:
         """End the workers that work on a run, or interrupt them."""
-        with self.lock:
-            at_it = [slot for slot, state in enumerate(self._states) if state.client is run.client]
-            at_it = [slot for slot in at_it if only in (None, slot)]
+        with self.lock, signals_held():
+            at_it = [
+                slot
+                for slot, state in enumerate(self._states)
+                if state.client is run.client
+                and (only is None or (isinstance(state.task, Request) and state.task.slot == only))
+            ]
             if kill:
                 for slot in at_it:
+                    self._states[slot].is_doomed = True
                     self._group.kill_worker(slot)
             elif at_it:
                 self._group.interrupt(at_it)
 
     def close_run(self, run: PoolRun, *, wait: bool) -> None:
         """End a run; with ``wait`` returns when no worker holds anything of it, or soon after."""
-        with self.lock:
-            run.client.pending.clear()
-            with contextlib.suppress(ValueError):
-                self._turn.remove(run.client)
+        with self.lock, signals_held():
+            self._withdraw(run.client)
             self.end_workers(run, kill=True)
             for slot, state in enumerate(self._states):
                 if state.told.pop(run.number, None) is not None:
@@ -174,7 +179,7 @@ class PoolManager:
 
     def shutdown(self, *, wait: bool, cancel_futures: bool) -> None:
         """Take no more work; the workers end when all is done."""
-        with self.lock:
+        with self.lock, signals_held():
             self._is_closing = True
             if cancel_futures:
                 for task in self._calls.pending:
@@ -190,16 +195,16 @@ class PoolManager:
 
     def abort(self) -> None:
         """Give up what waits, and what is not finished within a moment: this program was interrupted."""
-        with self.lock:
+        with self.lock, signals_held():
             if self._thread is None or not self._thread.is_alive():
                 return
             self._is_closing = True
             for task in self._calls.pending:
                 task.future.cancel()
             for run in self._runs.values():
-                run.client.pending.clear()
+                self._withdraw(run.client)
         self._thread.join(ABORT_SECONDS)
-        with self.lock:
+        with self.lock, signals_held():
             self._break(KeyboardInterrupt("this program was interrupted"))
             for slot in range(self.n_workers):
                 self._group.kill_worker(slot)
@@ -207,6 +212,11 @@ class PoolManager:
         self._group.wake()
 
     # -- with the lock held --------------------------------------------------------------------------
+
+    def _withdraw(self, client: Client) -> None:
+        client.pending.clear()
+        with contextlib.suppress(ValueError):
+            self._turn.remove(client)
 
     def _dispatch(self) -> None:
         while self._idle and self._turn:
@@ -239,6 +249,18 @@ class PoolManager:
     # -- in the thread of the pool -------------------------------------------------------------------
 
     def _listen(self) -> None:
+        try:
+            self._serve()
+        except BaseException as error:  # nobody else would answer those who wait
+            with self.lock:
+                self._break(error)
+                settled, self._settled = self._settled, []
+            for future, result, failure in settled:
+                with contextlib.suppress(InvalidStateError):
+                    _settle(future, result, failure)
+            self._finish()
+
+    def _serve(self) -> None:
         while True:
             events = self._group.wait()
             with self.lock:
@@ -281,7 +303,7 @@ class PoolManager:
                 run.inbox.put(Refused(task.slot, pickle.loads(content).load()))
         if ends:
             self._renew(slot)
-        else:
+        elif not state.is_doomed:
             self._idle.append(slot)
 
     def _settle_call(self, future: Future[Any], kind: int, content: memoryview) -> None:

@@ -113,9 +113,9 @@ class PoolRun:
         """End a `wait` early."""
         self.inbox.put(None)
 
-    def kill_worker(self, worker: int) -> None:
-        """End a worker at once, if it works on this run."""
-        self._manager.end_workers(self, kill=True, only=worker)
+    def kill_worker(self, slot: int) -> None:
+        """End the worker at once that has the request with this slot, if one has it."""
+        self._manager.end_workers(self, kill=True, only=slot)
 
     def interrupt(self) -> None:
         """Send SIGTERM to the workers that work on this run."""

@@ -10,6 +10,7 @@ import os
 import select
 import signal
 import sys
+import threading
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -69,6 +70,15 @@ def reap(pid: int) -> Ended | None:
     return Ended(status, usage.ru_maxrss * _RSS_UNIT)
 
 
+def is_readable(descriptor: int, seconds: float) -> bool:
+    """Wait until a descriptor can be read, so long at most; it may have any number."""
+    if descriptor < 0:
+        return False
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(max(seconds, 0.0) * 1000))
+
+
 def open_pidfd(pid: int) -> int | None:
     """Give a descriptor that becomes readable when a process ends; None where there is no such thing."""
     if prefer_portable() or not hasattr(os, "pidfd_open"):
@@ -99,19 +109,21 @@ class ChildProcess:
         self.pid = pid
         self._handle = handle
         self._ended: Ended | None = None
+        self._lock = threading.Lock()  # two threads may look for its end
         self.sentinel: int | None = open_pidfd(pid)
 
     @property
     def exitcode(self) -> int | None:
         """The exit code, the negative number of the signal that killed it, or None while it runs."""
-        if self._ended is None:
-            try:
-                self._ended = reap(self.pid)
-            except ChildProcessError:  # somebody else waited for it
-                self._ended = Ended(256, 0)
-            if self._ended is not None:
-                # multiprocessing and subprocess would wait for it as well.
-                self._handle.returncode = self._ended.exitcode
+        with self._lock:
+            if self._ended is None:
+                try:
+                    self._ended = reap(self.pid)
+                except ChildProcessError:  # somebody else waited for it: multiprocessing does
+                    self._ended = Ended(_status(self._handle.returncode), 0)
+                if self._ended is not None:
+                    # multiprocessing and subprocess would wait for it as well.
+                    self._handle.returncode = self._ended.exitcode
         return None if self._ended is None else self._ended.exitcode
 
     @property
@@ -129,7 +141,7 @@ class ChildProcess:
             if self.sentinel is None:
                 time.sleep(min(left, POLL_SECONDS))
             else:
-                select.select([self.sentinel], [], [], min(left, 1.0))
+                is_readable(self.sentinel, min(left, 1.0))
 
     def terminate(self) -> None:
         """Ask it to end."""
@@ -146,6 +158,13 @@ class ChildProcess:
         if self.sentinel is not None:
             os.close(self.sentinel)
             self.sentinel = None
+
+
+def _status(exitcode: int | None) -> int:
+    """Give the wait status for an exit code; that of 1 where it is not known."""
+    if exitcode is None:
+        return 1 << 8
+    return -exitcode if exitcode < 0 else exitcode << 8
 
 
 def fork_process(target: Callable[..., None], args: tuple[Any, ...], name: str) -> ChildProcess:

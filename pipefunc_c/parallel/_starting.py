@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pipefunc_c._optional import require
+from pipefunc_c.exceptions import OperationError
 from pipefunc_c.parallel._environment import library_pools
 from pipefunc_c.parallel._forkserver import ForkServer, fork_server
 from pipefunc_c.parallel._processes import fork_process, spawn_process
@@ -158,7 +159,9 @@ class BootStarter:
             program = f"from pipefunc_c.parallel._forkserver import work; work({descriptors})"
             process = spawn_process(program, descriptors)
         else:
-            process = (self._server or fork_server()).start(descriptors)
+            process = self._fork(descriptors)
+        # Before anything is sent: were it dead already, its end would seem to be there.
+        theirs.close()
         message = {
             "slot": identity.slot,
             "number": identity.number,
@@ -177,6 +180,14 @@ class BootStarter:
             ours.send(pickle.dumps(message))
         return process
 
+    def _fork(self, descriptors: list[int]) -> WorkerHandle:
+        if isinstance(self._server, ForkServer):
+            return self._server.start(descriptors)
+        try:
+            return fork_server().start(descriptors)
+        except OperationError:  # somebody killed it just now
+            return fork_server().start(descriptors)
+
 
 @contextlib.contextmanager
 def signals_held() -> Iterator[None]:
@@ -186,12 +197,12 @@ def signals_held() -> Iterator[None]:
     """
     held: list[tuple[int, Any]] = []
     replaced: dict[int, Any] = {}
-    if threading.current_thread() is threading.main_thread():
-        for number in HELD_SIGNALS:
-            if callable(handler := signal.getsignal(number)):
-                replaced[number] = handler
-                signal.signal(number, lambda *arguments: held.append(arguments))
     try:
+        if threading.current_thread() is threading.main_thread():
+            for number in HELD_SIGNALS:
+                if callable(handler := signal.getsignal(number)):
+                    replaced[number] = handler
+                    signal.signal(number, lambda *arguments: held.append(arguments))
         yield
     finally:
         for number, handler in replaced.items():

@@ -55,6 +55,7 @@ def enter_worker(  # noqa: PLR0913, PLR0917  what distinguishes one worker from 
     die_with(alive)
     # The parent decides what a Ctrl-C ends. Not SIG_IGN: programs that an element starts inherit that.
     signal.signal(signal.SIGINT, _leave_to_parent)
+    signal.set_wakeup_fd(-1)  # an event loop of the parent would take our signals for its own
     for each in HELD_SIGNALS - {signal.SIGINT}:
         if callable(signal.getsignal(each)):
             signal.signal(each, signal.SIG_DFL)

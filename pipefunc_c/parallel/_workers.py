@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pipefunc_c.parallel._starting import Starter, WorkerHandle
 
 _BELL = -1
-GRACE_SECONDS = 0.5
+GRACE_SECONDS, KILL_SECONDS = 0.5, 5.0
 _groups: weakref.WeakSet[WorkerGroup] = weakref.WeakSet()
 
 
@@ -85,6 +85,16 @@ class _Worker:
     lost: bool = False
 
 
+@dataclass
+class _Unfinished:
+    """What is open while a worker is started; this thread may be forking it just now."""
+
+    ours: Channel
+    theirs: Channel
+    alive: int
+    thread: int
+
+
 class WorkerGroup:
     """Start worker processes and exchange messages with them.
 
@@ -101,7 +111,8 @@ class WorkerGroup:
     -----
     A worker dies with this process, at once, and what it started dies with it. Its random states are its own,
     and its BLAS threads a share of the cores. No other child of this process inherits the means to talk to
-    workers. One thread at a time may listen; another one may send meanwhile.
+    workers. One thread at a time may listen; others may send meanwhile, and never wait for a worker that does
+    not read: the one that listens sends the rest.
     """
 
     def __init__(self, starter: Starter, n_workers: int, output: OutputRelay | None = None) -> None:
@@ -114,7 +125,10 @@ class WorkerGroup:
         self._selector = selectors.DefaultSelector()
         # What is written to the second end ends a wait.
         self._bell: tuple[int, int] | None = os.pipe()
-        self._bell_lock = threading.Lock()
+        self._bell_lock = threading.RLock()  # a pool that the collector ends may ring in between
+        # Who sends has a worker whose channel is not closed meanwhile, or its number given to another.
+        self._send_lock = threading.RLock()
+        self._behind: set[int] = set()
         os.set_blocking(self._bell[1], False)
         self._selector.register(self._bell[0], selectors.EVENT_READ, _BELL)
         for descriptor, take in ({} if output is None else output.sources).items():
@@ -151,7 +165,7 @@ class WorkerGroup:
         process: WorkerHandle | None = None
         try:
             # Known before it starts, so that the child closes them too.
-            self._unfinished = (ours, alive_write)
+            self._unfinished = _Unfinished(ours, theirs, alive_write, threading.get_ident())
             with signals_held():
                 process = self.starter.start(ours, theirs, alive_read, identity, self._output)
                 self._workers[slot] = _Worker(process, ours, alive_write)
@@ -161,14 +175,16 @@ class WorkerGroup:
                 os.close(alive_write)
             raise
         finally:
-            self._unfinished = None
             theirs.close()
+            self._unfinished = None
             os.close(alive_read)
-        self._selector.register(ours, selectors.EVENT_READ, slot)
+        ours.sentinel = process.sentinel
+        events = selectors.EVENT_READ | (selectors.EVENT_WRITE if ours.is_behind else 0)
+        self._selector.register(ours, events, slot)
         if process.sentinel is not None:
             self._selector.register(process.sentinel, selectors.EVENT_READ, slot)
 
-    _unfinished: tuple[Channel, int] | None = None
+    _unfinished: _Unfinished | None = None
 
     def pid(self, slot: int) -> int:
         """Give the process of a worker."""
@@ -178,25 +194,54 @@ class WorkerGroup:
 
     def send(self, slot: int, *parts: bytes, descriptors: list[int] | None = None) -> None:
         """Send a message; one to a worker that is gone is dropped, its death will be reported."""
-        worker = self._workers[slot]
-        if worker is None or worker.lost:
-            return
-        with contextlib.suppress(ConnectionError):
+        with self._send_lock, contextlib.suppress(ConnectionError):
+            worker = self._workers[slot]
+            if worker is None or worker.lost:
+                return
             worker.channel.send(*parts)
             if descriptors is not None:
                 worker.channel.send_descriptors(descriptors)
+            if worker.channel.is_behind:
+                self._behind.add(slot)
+                self.wake()
+
+    def _watch_behind(self) -> None:
+        """Let the next wait end when a worker takes what it was sent."""
+        with self._send_lock:
+            for slot in self._behind:
+                worker = self._workers[slot]
+                if worker is not None and not worker.lost:
+                    self._selector.modify(worker.channel, selectors.EVENT_READ | selectors.EVENT_WRITE, slot)
+            self._behind.clear()
+
+    def _flush(self, slot: int) -> None:
+        """Send more of what a worker did not take at once."""
+        with self._send_lock:
+            worker = self._workers[slot]
+            if worker is None or worker.lost:
+                return
+            is_done = True
+            with contextlib.suppress(ConnectionError):  # its end is seen when it is read from
+                is_done = worker.channel.flush()
+            if is_done:
+                self._selector.modify(worker.channel, selectors.EVENT_READ, slot)
 
     def wait(self, timeout: float | None = None) -> list[Message | Death]:
         """Wait for messages and deaths; an empty list when ``timeout`` seconds are over."""
         events: list[Message | Death] = []
         seen: set[int] = set()
-        for key, _ in self._selector.select(timeout):
+        self._watch_behind()
+        for key, mask in self._selector.select(timeout):
             if callable(key.data):
                 key.data()
                 continue
             slot: int = key.data
             if slot == _BELL:
                 os.read(key.fd, 4096)
+                continue
+            if mask & selectors.EVENT_WRITE:
+                self._flush(slot)
+            if not mask & selectors.EVENT_READ:
                 continue
             worker = self._workers[slot]
             if worker is None or slot in seen or worker.lost:
@@ -235,7 +280,8 @@ class WorkerGroup:
     def _bury(self, slot: int, error: Exception | None = None) -> Death:
         worker = self._workers[slot]
         assert worker is not None
-        worker.lost = True
+        with self._send_lock:
+            worker.lost = True
         self._selector.unregister(worker.channel)
         if worker.process.sentinel is not None:
             self._selector.unregister(worker.process.sentinel)
@@ -275,12 +321,13 @@ class WorkerGroup:
         living = [worker for worker in self._workers if worker is not None and not worker.lost]
         for worker in living:
             worker.process.kill()
+        with self._send_lock:
+            self._workers = [None] * self.n_workers
         for worker in living:
-            worker.process.join()
+            worker.process.join(KILL_SECONDS)
             worker.process.close()
             worker.channel.close()
             os.close(worker.alive)
-        self._workers = [None] * self.n_workers
         self._selector.close()
         self._close_bell()
         if self._output is not None:
@@ -289,13 +336,21 @@ class WorkerGroup:
 
     def _forget(self) -> None:
         """Close, in a forked child, what only this process may hold."""
-        held = [(each.channel, each.alive) for each in self._workers if each is not None and not each.lost]
-        for channel, alive in [*held, *([] if self._unfinished is None else [self._unfinished])]:
-            channel.close()
-            os.close(alive)
+        held = {each.alive: [each.channel] for each in self._workers if each is not None and not each.lost}
+        if self._unfinished is not None:
+            channels = held.setdefault(self._unfinished.alive, [])
+            channels.append(self._unfinished.ours)
+            if self._unfinished.thread != threading.get_ident():  # this is not the worker, but another child
+                channels.append(self._unfinished.theirs)
+        for alive, channels in held.items():
+            with contextlib.suppress(OSError):
+                os.close(alive)
+            for channel in channels:
+                channel.close()
         self._workers = [None] * self.n_workers
         self._unfinished = None
-        self._bell_lock = threading.Lock()  # another thread of the parent may hold the old one
+        # Another thread of the parent may hold the old ones.
+        self._bell_lock, self._send_lock = threading.RLock(), threading.RLock()
         self._close_bell()
 
     def _close_bell(self) -> None:

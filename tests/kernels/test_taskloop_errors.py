@@ -237,7 +237,7 @@ def test_a_list_item_that_the_function_drops_stays_alive_for_its_element(loop) -
     def drop(x):
         watch = weakref.ref(x)
         values[:] = [Thing() for _ in range(50)]
-        gc.collect()
+        gc.collect(0)
         return watch() is x
 
     runner, (result,) = kernel_loop(loop, drop, {"x": elements(values, 0)}, (50,))

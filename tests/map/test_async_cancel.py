@@ -40,7 +40,12 @@ class Slow:
         if x >= self.first:
             (self.folder / f"{x}-{os.getpid()}").touch()
             time.sleep(self.seconds)
+        else:
+            (self.folder / f"passed{x}").touch()
         return x
+
+    def passed(self) -> int:
+        return len(list(self.folder.glob("passed*")))
 
     def pids(self) -> set[int]:
         return {int(each.name.partition("-")[2]) for each in self.folder.glob("*-*")}
@@ -82,6 +87,7 @@ async def test_what_is_finished_is_kept_and_the_folder_is_free(tmp_path):
     folder = tmp_path / "run"
     runner = mapped(slow).map_async({"x": range(10)}, folder)
     await begun(slow)
+    await asyncio.to_thread(until, lambda: slow.passed() == 5)
     await asyncio.sleep(0.1)
     await cancelled(runner)
     assert load_outputs("y", run_folder=folder).compressed().tolist() == list(range(5))
@@ -171,7 +177,7 @@ async def test_without_workers_the_run_stops_at_the_next_element(monkeypatch):
     runner = mapped(short).map_async({"x": range(100_000)})
     await asyncio.to_thread(running.wait)
     assert await cancelled(runner) < SOON
-    assert no_drivers()
+    await asyncio.to_thread(until, no_drivers)
 
 
 async def test_an_element_that_cannot_be_stopped_is_not_waited_for(monkeypatch):

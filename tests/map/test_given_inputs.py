@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from pipefunc_c import Pipeline, pipefunc
+from pipefunc_c import PipeFunc, Pipeline, pipefunc
 from pipefunc_c.exceptions import ErrorSnapshot
 from pipefunc_c.helpers import FileValue
 from pipefunc_c.map import FileArray, MemoryArray, ZarrFileArray, load_outputs
@@ -190,3 +190,33 @@ def test_a_run_with_files_is_resumed(tmp_path, recwarn):
         Pipeline([use]).map(other, resume=True, **options)
     saved = (tmp_path / "run" / "inputs" / "x.cloudpickle").stat().st_size
     assert saved <= 1000
+
+
+@pytest.mark.parametrize("kind", ["value", "array"])
+def test_data_in_files_that_changed_are_other_inputs(tmp_path, kind):
+    @pipefunc("y", mapspec="x[i] -> y[i]")
+    def add(x, t):
+        return x + np.sum(t)
+
+    def given(number):
+        if kind == "value":
+            return FileValue.from_data(number, tmp_path / "t.pickle")
+        return FileArray.from_data([number, number], tmp_path / "t")
+
+    pipeline, options = Pipeline([add]), {"run_folder": tmp_path / "run", "parallel": False, "resume": True}
+    first = pipeline.map({"x": [1], "t": given(1)}, **options)["y"].output.tolist()
+    assert pipeline.map({"x": [1], "t": given(1)}, **options)["y"].output.tolist() == first
+    with pytest.raises(ValueError, match="inputs differ: 't'"):
+        pipeline.map({"x": [1], "t": given(2)}, **options)
+    skipping = {**options, "resume_validation": "skip"}
+    assert pipeline.map({"x": [1], "t": given(2)}, **skipping)["y"].output.tolist() == first
+    assert pipeline.map({"x": [1], "t": given(2)}, **options)["y"].output.tolist() == first
+
+
+def test_files_that_are_gone_do_not_matter_to_a_finished_run(tmp_path):
+    pipeline = Pipeline([PipeFunc(lambda x: x + 1, "y")])
+    value = FileValue.from_data(1, tmp_path / "x.pickle")
+    pipeline.map({"x": value}, run_folder=tmp_path / "run", parallel=False)
+    value.path.unlink()
+    results = pipeline.map({"x": value}, run_folder=tmp_path / "run", parallel=False, resume=True)
+    assert results["y"].output == 2

@@ -65,3 +65,12 @@ def test_axes():
     assert found.external_axes("n") == ("i",)
     assert found.is_output("a")
     assert not found.is_output("x")
+
+
+def test_an_array_labels_all_its_axes_or_none():
+    # Rows of x are no names of the points of i where its other axis has a name, too.
+    assert labels("x[i, j] -> y[i, j]", "x[i, :] -> z[i]").of("z") == []
+    assert labels("... -> a[m, n]", "a[m, :] -> b[m]").of("b") == []
+    assert labels("x[i, :] -> z[i]").of("z") == [Label("x", ("i", None))]
+    taken_twice = labels("x[:, k] -> y[k]", "x[i, :], y[k] -> z[i, k]")
+    assert taken_twice.of("z") == [Label("x", ("i", "k"))]

@@ -226,7 +226,9 @@ class TestPropagation:
         assert skipped.reason == "array_contains_errors"
         info = skipped.error_info["y"]
         assert (info.type, info.shape, info.error_count) == ("partial", (4,), 2)
-        assert [tuple(index) for index in info.error_indices] == [(1,), (3,)]
+        assert [indices.tolist() for indices in info.error_indices] == [[1, 3]]
+        errors = results["y"].output[info.error_indices]
+        assert [type(each) for each in errors] == [ErrorSnapshot, ErrorSnapshot]
         assert skipped.get_root_causes() == []
 
     @pytest.mark.parametrize(
@@ -248,7 +250,8 @@ class TestPropagation:
         results = run([grid, rows, columns], {"a": [0, 1], "b": [10, 20, 30]})
         assert results["rows"].output[0] == 60
         assert results["rows"].output[1].reason == "array_contains_errors"
-        assert results["rows"].output[1].error_info["y"].error_indices == [(1,)]
+        [indices] = results["rows"].output[1].error_info["y"].error_indices
+        assert indices.tolist() == [1]
         assert results["columns"].output[[0, 2]].tolist() == [21, 61]
         assert results["columns"].output[1].error_info["y"].shape == (2,)
 

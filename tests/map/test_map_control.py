@@ -134,6 +134,15 @@ class TestAutoSubpipeline:
         assert chain.map({"y": [5]}, parallel=False, **options)["low"].output.tolist() == [4]
         assert called(calls) == {"second"}
 
+    def test_inputs_in_the_middle_are_allowed_with_output_names(self, chain, calls):
+        results = chain.map({"y": [5, 6]}, parallel=False, output_names={"high"})
+        assert results["high"].output.tolist() == [6, 7]
+        assert called(calls) == {"second"}
+        for given in ({"y": [5], "x": [1]}, {"low": [5]}):
+            with pytest.raises(ValueError, match="input"):
+                chain.map(given, parallel=False, output_names={"high"})
+        assert called(calls) == {"second"}
+
     def test_one_of_two_outputs(self, chain, calls):
         results = chain.map({"low": [5, 6]}, parallel=False, auto_subpipeline=True)
         assert results["total"].output == 11

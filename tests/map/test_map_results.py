@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import pickle
 import threading
 import warnings
 
+import cloudpickle
 import numpy as np
 import pytest
 from kernels.values import SCALARS, identical
@@ -305,3 +307,58 @@ class TestResults:
         assert copied["y"].output.tolist() == [2, 4]
         assert copied["y"].array.tolist() == [2, 4]
         assert copied["total"].output == 11
+
+
+@pytest.mark.parametrize("parallel", [False, True], ids=["sequential", "parallel"])
+@pytest.mark.parametrize(
+    "storage_id", [*MEMORY_IDS, "file_array", "zarr_file_array", "zarr_memory", "zarr_shared_memory"]
+)
+def test_pickled_results_of_a_run_folder_hold_the_values(storage_id, parallel, tmp_path):
+    results = Pipeline([producer([1, "a", 2.5])]).map(
+        {"k": range(3)}, run_folder=tmp_path, storage=storage_id, parallel=parallel
+    )
+    for copied in (cloudpickle.loads(cloudpickle.dumps(results)), copy.deepcopy(results)):
+        assert copied["x"].output.tolist() == [1, "a", 2.5]
+        assert copied["x"].array.tolist() == [1, "a", 2.5]
+        assert copied["x"].store.mask_linear() == [False] * 3
+
+
+class TestOutputsThatAreMappedOver:
+    @pytest.mark.parametrize("parallel", [False, True], ids=["sequential", "parallel"])
+    @pytest.mark.parametrize("folder", [False, True], ids=["memory", "folder"])
+    def test_a_tuple_is_one(self, parallel, folder, tmp_path):
+        @pipefunc("x", mapspec="... -> x[i]")
+        def several(n):
+            return tuple(range(n))
+
+        @pipefunc("y", mapspec="x[i] -> y[i]")
+        def double(x):
+            return 2 * x
+
+        run_folder = tmp_path if folder else None
+        results = Pipeline([several, double]).map({"n": 3}, run_folder=run_folder, parallel=parallel)
+        assert results["x"].output == (0, 1, 2)
+        assert results["y"].output.tolist() == [0, 2, 4]
+
+    def test_a_generator_is_none(self):
+        @pipefunc("x", mapspec="... -> x[i]", print_error=False)
+        def several(n):
+            return (k for k in range(n))
+
+        @pipefunc("y", mapspec="x[i] -> y[i]")
+        def double(x):
+            return 2 * x
+
+        with pytest.raises(TypeError, match="No array shape for the output 'x'.*generator.*tuple"):
+            Pipeline([several, double]).map({"n": 3}, parallel=False)
+
+
+@pytest.mark.parametrize("storage_id", ["array", "zarr_memory"])
+def test_an_element_of_the_wrong_shape_names_its_output(storage_id):
+    @pipefunc("y", mapspec="x[i] -> y[i, j]", internal_shape=2)
+    def ragged(x):
+        return list(range(x))
+
+    results = Pipeline([ragged]).map({"x": [2, 3]}, storage=storage_id, parallel=False)
+    with pytest.raises(ValueError, match=r"element 1 of 'y' has shape \(3,\)"):
+        _ = results["y"].output

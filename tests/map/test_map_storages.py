@@ -325,3 +325,34 @@ def test_an_element_that_zarr_cannot_keep_is_an_error(tmp_path):
 
     with pytest.raises(TypeError, match="generator"):
         Pipeline([generator]).map({"x": [1]}, tmp_path, storage="zarr_file_array", parallel=False)
+
+
+@pytest.mark.parametrize("part", ["array", "mask"])
+@pytest.mark.parametrize("damage", ["flip", "cut", "empty", "gone"])
+def test_a_damaged_chunk_is_computed_again_and_never_a_wrong_value(part, damage, tmp_path):
+    pipeline, options = make_pipeline(), {"parallel": False, "storage": "zarr_file_array"}
+    expected = {
+        name: each.output for name, each in pipeline.map(INPUTS, run_folder=tmp_path, **options).items()
+    }
+    chunks = sorted(path for path in (tmp_path / "outputs").glob(f"*/{part}/c/**/*") if path.is_file())
+    for chunk in [*chunks[::3], chunks[-1]]:
+        content = bytearray(chunk.read_bytes())
+        if damage == "flip":
+            content[-1] ^= 1
+        if damage == "gone":
+            chunk.unlink()
+        else:
+            chunk.write_bytes({"flip": content, "cut": content[:-1], "empty": b""}[damage])
+    results = pipeline.map(INPUTS, run_folder=tmp_path, resume=True, **options)
+    for name, output in expected.items():
+        assert np.array_equal(results[name].output, output), name
+        assert np.array_equal(np.ma.getdata(load_outputs(name, run_folder=tmp_path)), output), name
+        assert not np.ma.is_masked(load_outputs(name, run_folder=tmp_path))
+
+
+def test_what_zarr_cannot_read_is_named(tmp_path):
+    pipeline, options = make_pipeline(), {"run_folder": tmp_path, "storage": "zarr_file_array"}
+    pipeline.map(INPUTS, parallel=False, **options)
+    (tmp_path / "outputs" / "y" / "array" / "zarr.json").write_text("{")
+    with pytest.raises(RuntimeError, match=r"outputs/y.*"):
+        pipeline.map(INPUTS, parallel=False, resume=True, **options)

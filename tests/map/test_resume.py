@@ -120,9 +120,10 @@ def count_all(z: Any) -> int:
     return len(z)
 
 
-def failing(log: Log) -> Pipeline:
+def failing(log: Log, seconds: float = 0.0) -> Pipeline:
     def broken(x):
         log.add("broken", x)
+        time.sleep(seconds)
         if x % 3 == 1:
             raise ValueError(x, {"bad": x})
         return {"x": x}
@@ -143,12 +144,13 @@ def failing(log: Log) -> Pipeline:
 @alone
 def test_errors_that_were_stored_are_kept(parallel, tmp_path):
     log = Log(tmp_path / "calls")
-    pipeline = failing(log)
+    pipeline = failing(log, seconds=0.005)
     options = {"error_handling": "continue", "parallel": parallel, "resume": True}
     for kill in (True, False, False):
         if kill:
             in_child(
-                lambda: pipeline.map({"x": range(30)}, tmp_path / "run", **options), fault="after_record:3"
+                lambda: pipeline.map({"x": range(30)}, tmp_path / "run", **options),
+                kill_when=lambda: log.n_bytes() > 20 * len("broken 1 "),
             )
             y = load_outputs("y", run_folder=tmp_path / "run")
             kept = set(np.flatnonzero(~np.ma.getmaskarray(y)))

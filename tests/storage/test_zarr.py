@@ -298,3 +298,18 @@ def test_shared_memory_is_a_store_of_zarr(zarr):
     assert str(store) == "shared memory"
     assert store != ZarrSharedMemoryArray(None, ()).store
     assert hash(store) == hash(store.with_read_only(True))
+
+
+def test_zarr_itself_reads_chunks_and_finds_damage(tmp_path, zarr):
+    array = ZarrFileArray(tmp_path, (2,))
+    array.dump(slice(None), "text")
+    group = zarr.open_group(tmp_path, mode="r")
+    assert [pickle.loads(value) for value in group["array"][:]] == ["text", "text"]
+    chunk = tmp_path / "array" / "c" / "1"
+    content = bytearray(chunk.read_bytes())
+    content[-6] ^= 1
+    chunk.write_bytes(content)
+    with pytest.raises(ValueError, match="checksum"):
+        group["array"][:]
+    with pytest.raises(RuntimeError, match="array/c/1"):
+        array[1]
