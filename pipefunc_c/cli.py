@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from pipefunc_c._optional import require
 from pipefunc_c.exceptions import PipefuncError
-from pipefunc_c.map._run_status import RUNNING_STATES, list_runs, read_status
-from pipefunc_c.map._status import duration_text
+from pipefunc_c.map._progress.run_status import RUNNING_STATES, list_runs, read_status
+from pipefunc_c.map._progress.status import duration_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -11,7 +11,7 @@ from pipefunc_c._function.pipefunc import PipeFunc
 from pipefunc_c._storage.file import FileArray
 from pipefunc_c._storage.file_value import FileValue
 from pipefunc_c.exceptions import InvalidTypeError, InvalidValueError
-from pipefunc_c.map._launch import gather_maps, launch_maps
+from pipefunc_c.map._runs.launch import gather_maps, launch_maps
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

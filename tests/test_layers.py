@@ -29,6 +29,7 @@ LAYERS = (
         "_optional",
         "_platform",
         "_quantities",
+        "_remote_failure",
         "_snapshots",
     },
     {"_kernels"},
@@ -42,6 +43,19 @@ LAYERS = (
 )
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 STRANGERS = {"_graph", "parallel"}  # they stand side by side and know nothing of each other
+
+
+# The folders of `map`, from the ground up; those at one height know nothing of each other.
+MAP_LAYERS = (
+    {"_stages"},
+    {"_run_folder"},
+    {"_results"},
+    {"_progress"},
+    {"_engine"},
+    {"_processes", "_executors"},
+    {"_runs"},
+)
+MAP_RANK = {name: rank for rank, layer in enumerate(MAP_LAYERS) for name in layer}
 
 
 def layer_of(module: str) -> str:
@@ -85,6 +99,17 @@ def wrong_imports(module: str, imports: set[str], *, facade: bool) -> list[str]:
     return wrong
 
 
+def wrong_imports_in_map(module: str, imports: set[str]) -> list[str]:
+    """Return the imports of a module in a folder of `map` that go upwards or sideways."""
+    own, wrong = module.split(".")[2], []
+    for name in sorted(imports):
+        parts = name.split(".")
+        other = parts[2] if parts[:2] == ["pipefunc_c", "map"] and len(parts) > 2 else own
+        if other != own and MAP_RANK.get(other, len(MAP_LAYERS)) >= MAP_RANK[own]:
+            wrong.append(name)
+    return wrong
+
+
 def imports_inside_functions(source: str) -> list[int]:
     """Return the line of every import that stands inside a function."""
     functions = [
@@ -107,6 +132,23 @@ def test_imports_go_downwards_to_the_defining_module(module):
     assert not wrong_imports(module, own_imports(path.read_text()), facade=path.name == "__init__.py")
 
 
+@pytest.mark.parametrize("module", [name for name in MODULES if name.startswith("pipefunc_c.map._")])
+def test_imports_go_downwards_in_map_too(module):
+    assert not wrong_imports_in_map(module, own_imports(MODULES[module].read_text()))
+
+
+def test_what_counts_as_a_wrong_import_in_map():
+    def wrong(module: str, name: str) -> bool:
+        return bool(wrong_imports_in_map(f"pipefunc_c.map.{module}", {f"pipefunc_c.{name}"}))
+
+    assert wrong("_engine.plan", "map._runs.run")
+    assert wrong("_executors.chunk", "map._processes.worker")
+    assert wrong("_runs.run", "map.xarray")
+    assert not wrong("_runs.run", "map._engine.plan")
+    assert not wrong("_engine.plan", "map._engine.scheduler")
+    assert not wrong("_engine.plan", "_graph.graph")
+
+
 @pytest.mark.parametrize("kernel", KERNELS, ids=lambda path: path.stem)
 def test_kernels_import_from_kernels_and_base_only(kernel):
     modules = re.findall(r"^(?:from|c?import) (pipefunc_c[\w.]*)", kernel.read_text(), re.MULTILINE)
@@ -116,13 +158,17 @@ def test_kernels_import_from_kernels_and_base_only(kernel):
 @pytest.mark.parametrize(
     ("module", "statement", "wrong"),
     [
-        pytest.param("_spec.mapspec", "from pipefunc_c.map._plan import x", ["map._plan"], id="upwards"),
+        pytest.param(
+            "_spec.mapspec", "from pipefunc_c.map._engine.plan import x", ["map._engine.plan"], id="upwards"
+        ),
         pytest.param(
             "_spec.mapspec", "import pipefunc_c._pipeline.pipeline", ["_pipeline.pipeline"], id="import"
         ),
         pytest.param("parallel.pool", "import pipefunc_c._graph.graph", ["_graph.graph"], id="strangers"),
-        pytest.param("map._plan", "from pipefunc_c._kernels.index import walk", [], id="downwards"),
-        pytest.param("map._plan", "if TYPE_CHECKING:\n    import pipefunc_c.cli", [], id="for-type-checkers"),
+        pytest.param("map._engine.plan", "from pipefunc_c._kernels.index import walk", [], id="downwards"),
+        pytest.param(
+            "map._engine.plan", "if TYPE_CHECKING:\n    import pipefunc_c.cli", [], id="for-type-checkers"
+        ),
     ],
 )
 def test_what_counts_as_a_wrong_import(module, statement, wrong):
@@ -131,7 +177,7 @@ def test_what_counts_as_a_wrong_import(module, statement, wrong):
 
 
 def test_an_import_from_the_facade_is_wrong():
-    assert wrong_imports("pipefunc_c.map._plan", {"pipefunc_c"}, facade=False) == ["pipefunc_c"]
+    assert wrong_imports("pipefunc_c.map._engine.plan", {"pipefunc_c"}, facade=False) == ["pipefunc_c"]
 
 
 def test_no_import_cycle():

@@ -12,7 +12,7 @@ import numpy as np
 import pipefunc_c
 from benchmarks import workloads
 from pipefunc_c.helpers import gather_maps
-from pipefunc_c.map._progress import LiveProgress
+from pipefunc_c.map._progress.progress import LiveProgress
 
 TICK = 0.01
 REPORTS = ("start", "set_total", "granted", "update", "tick", "finish")

@@ -38,7 +38,7 @@ def bytes_per_lease(traffic):
 @contextmanager
 def counted_messages(traffic):
     """Count the messages that this process sends and receives."""
-    from pipefunc_c.map._messages import LEASE, STAGE
+    from pipefunc_c.map._processes.messages import LEASE, STAGE
     from pipefunc_c.parallel._channel import Channel
 
     send, receive, parent = Channel.send, Channel.receive, os.getpid()

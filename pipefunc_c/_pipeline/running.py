@@ -8,8 +8,8 @@ from pipefunc_c._graph.evaluate import run
 from pipefunc_c._pipeline.callable import PipelineFunction
 from pipefunc_c._pipeline.joining import JoiningMethods
 from pipefunc_c.cache._make import make_cache
-from pipefunc_c.map._async_run import run_map_async
-from pipefunc_c.map._run import run_map
+from pipefunc_c.map._runs.async_run import run_map_async
+from pipefunc_c.map._runs.run import run_map
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from pipefunc_c._spec.dimensions import Dimension
     from pipefunc_c.cache._base import CacheBase
     from pipefunc_c.cache._make import CacheType
-    from pipefunc_c.map._async_map import AsyncMap
-    from pipefunc_c.map._options import ErrorHandling, SchedulingStrategy
-    from pipefunc_c.map._outputs import ResultDict
-    from pipefunc_c.map._run_folder import ResumeValidation
+    from pipefunc_c.map._engine.options import ErrorHandling, SchedulingStrategy
+    from pipefunc_c.map._results.outputs import ResultDict
+    from pipefunc_c.map._run_folder.run_folder import ResumeValidation
+    from pipefunc_c.map._runs.async_map import AsyncMap
 
 
 class RunningMethods(JoiningMethods):

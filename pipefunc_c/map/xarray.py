@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pipefunc_c._function.names import flatten_scopes
-from pipefunc_c.map._dataframe import check_backend, to_pandas
-from pipefunc_c.map._labelled_values import DimensionlessArray
-from pipefunc_c.map._load_labelled import dataset_of_run
-from pipefunc_c.map._outputs import dataset_of_results
+from pipefunc_c.map._results.dataframe import check_backend, to_pandas
+from pipefunc_c.map._results.labelled_values import DimensionlessArray
+from pipefunc_c.map._results.load_labelled import dataset_of_run
+from pipefunc_c.map._results.outputs import dataset_of_results
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from pipefunc_c._spec.mapspec import MapSpec
-    from pipefunc_c.map._map_run import Mappable
-    from pipefunc_c.map._outputs import Result
+    from pipefunc_c.map._results.outputs import Result
+    from pipefunc_c.map._runs.map_run import Mappable
 
 __all__ = [
     "DimensionlessArray",

@@ -257,7 +257,7 @@ if hasattr(os, "register_at_fork"):
 def warm_main(descriptor: int) -> None:
     """Import what workers need, then serve."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    for module in ("cloudpickle", "pipefunc_c.map._worker", "pipefunc_c.parallel._pool_worker"):
+    for module in ("cloudpickle", "pipefunc_c.map._processes.worker", "pipefunc_c.parallel._pool_worker"):
         require(module)
     library_pools()  # imports threadpoolctl
     main(descriptor)

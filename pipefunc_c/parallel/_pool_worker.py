@@ -5,16 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import pickle
-import platform
 import struct
 import sys
-import traceback
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pipefunc_c._optional import require
-from pipefunc_c._snapshots import dump_exception, load_exception
-from pipefunc_c.exceptions import RemoteError
+from pipefunc_c._remote_failure import RemoteFailure
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,29 +46,6 @@ class Setup:
     initializer: bytes
     max_tasks: int | None
     max_rss: int | None
-
-
-@dataclass(frozen=True)
-class RemoteFailure:
-    """An exception that crosses processes."""
-
-    data: bytes
-    summary: str
-    traceback: str
-    process: str
-
-    @classmethod
-    def of(cls, error: BaseException) -> RemoteFailure:
-        """Describe an exception of this process."""
-        text = "".join(traceback.format_exception(error))
-        where = f"{platform.node()}, pid {os.getpid()}"
-        return cls(dump_exception(error), f"{type(error).__qualname__}: {error}", text, where)
-
-    def load(self) -> BaseException:
-        """Give the exception, with its origin as ``__cause__``."""
-        error = load_exception(self.data, self.summary)
-        error.__cause__ = RemoteError(f"raised in a worker process ({self.process})", self.traceback)
-        return error
 
 
 def resident_memory() -> int:

@@ -10,7 +10,7 @@ from pipefunc_c._function.pipefunc import PipeFunc
 from pipefunc_c._graph.combinations import argument_combinations, independent_axes
 from pipefunc_c._graph.validate import build_graph
 from pipefunc_c.exceptions import InvalidValueError, UnknownNameError
-from pipefunc_c.map._fixed import check_fixed_indices
+from pipefunc_c.map._stages.fixed import check_fixed_indices
 
 
 def node(output, *parameters, **options):

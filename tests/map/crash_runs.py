@@ -17,7 +17,7 @@ from pipefunc_c import PipeFunc, Pipeline
 from pipefunc_c._faults import VARIABLE
 from pipefunc_c.exceptions import ErrorSnapshot, PropagatedErrorSnapshot
 from pipefunc_c.map import load_outputs
-from pipefunc_c.map._run_info import RunFolderNotFoundError
+from pipefunc_c.map._run_folder.run_info import RunFolderNotFoundError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

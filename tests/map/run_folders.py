@@ -10,8 +10,8 @@ from pipefunc_c import PipeFunc, pipefunc
 from pipefunc_c._kernels.column import Column
 from pipefunc_c._spec.shapes import MapShapes, map_shapes
 from pipefunc_c._storage.commits import Committer
-from pipefunc_c.map._run_folder import RunFolder, open_run_folder
-from pipefunc_c.map._run_info import RunInfo, describe_run
+from pipefunc_c.map._run_folder.run_folder import RunFolder, open_run_folder
+from pipefunc_c.map._run_folder.run_info import RunInfo, describe_run
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

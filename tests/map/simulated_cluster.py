@@ -8,8 +8,8 @@ from collections import Counter, defaultdict, deque
 
 import numpy as np
 
-from pipefunc_c.map._requested import Requested
-from pipefunc_c.map._scheduler import FinishRun, FinishStage, GiveUpElement, GrantLease, PrepareStage
+from pipefunc_c.map._engine.scheduler import FinishRun, FinishStage, GiveUpElement, GrantLease, PrepareStage
+from pipefunc_c.map._stages.requested import Requested
 
 FREE, OUT, DONE = 0, 1, 2
 

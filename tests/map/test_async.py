@@ -21,7 +21,8 @@ from map.alone import until
 
 from pipefunc_c import PipeFunc, Pipeline, pipefunc
 from pipefunc_c.exceptions import InputError
-from pipefunc_c.map import AsyncMap, _map_run, load_outputs, run_map, run_map_async
+from pipefunc_c.map import AsyncMap, load_outputs, run_map, run_map_async
+from pipefunc_c.map._runs import map_run as map_run_module
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -374,7 +375,7 @@ async def test_workers_that_cannot_be_started_are_an_error_of_the_task(monkeypat
     def refuse() -> None:
         raise OSError("no more processes")
 
-    monkeypatch.setattr(_map_run, "fork_server", refuse)
+    monkeypatch.setattr(map_run_module, "fork_server", refuse)
     with pytest.raises(OSError, match="no more processes"):
         await mapped().map_async({"x": [1]}).task
 

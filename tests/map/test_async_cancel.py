@@ -17,7 +17,8 @@ import pytest
 from map.alone import alone, members, start, until
 
 from pipefunc_c import PipeFunc, Pipeline
-from pipefunc_c.map import AsyncMap, _map_run, load_outputs
+from pipefunc_c.map import AsyncMap, load_outputs
+from pipefunc_c.map._runs import map_run as map_run_module
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -166,7 +167,7 @@ async def test_threads_of_an_executor_stop_at_the_next_element():
 
 
 async def test_without_workers_the_run_stops_at_the_next_element(monkeypatch):
-    monkeypatch.setattr(_map_run, "can_start_workers", lambda: False)
+    monkeypatch.setattr(map_run_module, "can_start_workers", lambda: False)
     running = threading.Event()
 
     def short(x: int) -> int:
@@ -181,8 +182,8 @@ async def test_without_workers_the_run_stops_at_the_next_element(monkeypatch):
 
 
 async def test_an_element_that_cannot_be_stopped_is_not_waited_for(monkeypatch):
-    monkeypatch.setattr(_map_run, "can_start_workers", lambda: False)
-    monkeypatch.setattr("pipefunc_c.map._async_map.STOP_SECONDS", 0.2)
+    monkeypatch.setattr(map_run_module, "can_start_workers", lambda: False)
+    monkeypatch.setattr("pipefunc_c.map._runs.async_map.STOP_SECONDS", 0.2)
     running, go_on = threading.Event(), threading.Event()
 
     def stuck(x: int) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipefunc_c.map._cancel import CancelToken, RunCancelledError
+from pipefunc_c.map._engine.cancel import CancelToken, RunCancelledError
 
 
 def test_a_token_is_set_once_and_for_all():

@@ -33,7 +33,7 @@ from pipefunc_c._storage.commits import restore
 from pipefunc_c._storage.compaction import persist_column
 from pipefunc_c.exceptions import RunFolderInUseError, RunFolderWriteError
 from pipefunc_c.map import load_outputs
-from pipefunc_c.map._run_info import RunFolderNotFoundError
+from pipefunc_c.map._run_folder.run_info import RunFolderNotFoundError
 
 pytestmark = [pytest.mark.timeout(100), pytest.mark.slow]
 

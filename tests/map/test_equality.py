@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from pipefunc_c.map._equality import differing_names, is_equal
+from pipefunc_c.map._run_folder.equality import differing_names, is_equal
 
 NAN = float("nan")
 

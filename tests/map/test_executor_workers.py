@@ -20,7 +20,7 @@ from map.test_executors import Stranger, func, make
 
 from pipefunc_c import Pipeline
 from pipefunc_c.exceptions import ErrorSnapshot, OperationError, WorkerDiedError
-from pipefunc_c.map import _chunk_maker
+from pipefunc_c.map._executors import chunk_maker as chunk_maker_module
 
 pytestmark = [pytest.mark.timeout(60), pytest.mark.slow]
 PROCESSES = pytest.mark.parametrize("kind", ["fork", "forkserver", "spawn"])
@@ -60,7 +60,7 @@ def test_an_element_that_kills_before_anything_runs_is_found_by_halves(kind):
 
 @alone
 def test_without_shared_files_the_element_is_found_by_halves():
-    _chunk_maker.ChunkMaker.mark = lambda *_: None  # as if workers were on another host
+    chunk_maker_module.ChunkMaker.mark = lambda *_: None  # as if workers were on another host
     with make("fork") as executor:
         results = Pipeline([func(lambda x: os._exit(3) if x == 21 else x)]).map(
             {"x": range(40)}, executor=executor, chunksizes=40, error_handling="continue"

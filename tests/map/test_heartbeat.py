@@ -7,8 +7,8 @@ import time
 import pytest
 
 from pipefunc_c import Pipeline, pipefunc
-from pipefunc_c.map._heartbeat import HEARTBEAT_SECONDS, STALE_SECONDS, Heartbeat
-from pipefunc_c.map._progress import LiveProgress
+from pipefunc_c.map._progress.heartbeat import HEARTBEAT_SECONDS, STALE_SECONDS, Heartbeat
+from pipefunc_c.map._progress.progress import LiveProgress
 
 
 @pytest.fixture
@@ -154,7 +154,7 @@ def test_a_disk_that_is_full_does_not_stop_the_run(folder, monkeypatch):
     def full(*_args, **_kwargs):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("pipefunc_c.map._heartbeat.replaced_file", full)
+    monkeypatch.setattr("pipefunc_c.map._progress.heartbeat.replaced_file", full)
     progress = LiveProgress([("y", 10)], [Heartbeat(folder)])
     progress.start()
     with pytest.warns(RuntimeWarning, match="No space left"):

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from kernels.values import identical
 
 from pipefunc_c.map import DictArray, MemoryArray
-from pipefunc_c.map._labelled_values import (
+from pipefunc_c.map._results.labelled_values import (
     DimensionlessArray,
     along,
     as_array,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pipefunc_c.map import MapSpec
-from pipefunc_c.map._labels import Label, Labels
+from pipefunc_c.map._results.labels import Label, Labels
 
 
 def labels(*mapspecs: str) -> Labels:

@@ -21,11 +21,11 @@ from pipefunc_c._storage.commits import Committer
 from pipefunc_c._storage.compaction import compact
 from pipefunc_c._storage.file import FileArray
 from pipefunc_c.exceptions import ErrorSnapshot, PropagatedErrorSnapshot, UnknownNameError
-from pipefunc_c.map._failures import PROPAGATED
-from pipefunc_c.map._load import load_all_outputs, load_outputs
-from pipefunc_c.map._run_files import DamagedFileError
-from pipefunc_c.map._run_info import RunFolderNotFoundError, RunInfo
-from pipefunc_c.map._run_stores import NotLoaded
+from pipefunc_c.map._run_folder.load import load_all_outputs, load_outputs
+from pipefunc_c.map._run_folder.run_files import DamagedFileError
+from pipefunc_c.map._run_folder.run_info import RunFolderNotFoundError, RunInfo
+from pipefunc_c.map._run_folder.run_stores import NotLoaded
+from pipefunc_c.map._stages.failures import PROPAGATED
 
 
 def test_a_finished_run(tmp_path):

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipefunc_c.map._lost_work import NOT_STARTED, Job, Part
-from pipefunc_c.map._scheduler import Lease
+from pipefunc_c.map._engine.scheduler import Lease
+from pipefunc_c.map._executors.lost_work import NOT_STARTED, Job, Part
 
 
 def job(start: int, stop: int) -> Job:

@@ -15,8 +15,8 @@ from map.alone import start, until
 from map.refuse import refuse
 
 from pipefunc_c import PipeFunc, Pipeline, pipefunc
-from pipefunc_c.map import _driver
-from pipefunc_c.map._lease_run import LeaseRun
+from pipefunc_c.map._engine import driver as driver_module
+from pipefunc_c.map._engine.lease_run import LeaseRun
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -380,7 +380,7 @@ class TestLeases:
                 leases.append((self._lease.stage, self._lease.start, reached))
                 return reached
 
-        monkeypatch.setattr(_driver, "LeaseRun", Recorded)
+        monkeypatch.setattr(driver_module, "LeaseRun", Recorded)
         return leases
 
     def test_a_long_stage_has_several(self, leases):

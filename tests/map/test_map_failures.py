@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from pipefunc_c import ErrorSnapshot, PipeFunc, Pipeline, pipefunc
-from pipefunc_c.map._failures import PROPAGATED, snapshot
+from pipefunc_c.map._stages.failures import PROPAGATED, snapshot
 
 pytestmark = pytest.mark.timeout(60)
 

@@ -7,9 +7,9 @@ import threading
 import pytest
 
 from pipefunc_c.exceptions import InvalidValueError
-from pipefunc_c.map._map_widgets import AsyncTaskStatusWidget, MapTabs
-from pipefunc_c.map._progress import LiveProgress
-from pipefunc_c.map._progress_widget import MAX_ROWS, ProgressWidget, progress_table
+from pipefunc_c.map._progress.progress import LiveProgress
+from pipefunc_c.map._progress.progress_widget import MAX_ROWS, ProgressWidget, progress_table
+from pipefunc_c.map._runs.map_widgets import AsyncTaskStatusWidget, MapTabs
 
 
 @pytest.fixture(autouse=True)

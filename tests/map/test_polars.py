@@ -11,7 +11,7 @@ import pytest
 
 from pipefunc_c import PipeFunc, Pipeline
 from pipefunc_c.map import load_all_outputs, load_outputs
-from pipefunc_c.map._polars import parquet_of
+from pipefunc_c.map._stages.polars import parquet_of
 
 pytestmark = pytest.mark.timeout(60)
 

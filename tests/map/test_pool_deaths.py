@@ -317,9 +317,9 @@ def die_at_start(*_: Any) -> None:
 
 @alone
 def test_workers_that_die_before_they_begin_are_not_started_for_ever():
-    from pipefunc_c.map import _crews
+    from pipefunc_c.map._processes import crews as crews_module
 
-    _crews.serve = die_at_start
+    crews_module.serve = die_at_start
     with pytest.raises(WorkerDiedError, match="before it computed anything"):
         mapped(float).map({"x": range(10)})
 

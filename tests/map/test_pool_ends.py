@@ -19,7 +19,8 @@ from map.alone import SERVERS, alone, members, start, until
 
 from pipefunc_c import PipeFunc, Pipeline
 from pipefunc_c.exceptions import WorkerDiedError
-from pipefunc_c.map import _pool_driver, load_outputs
+from pipefunc_c.map import load_outputs
+from pipefunc_c.map._processes import pool_driver as pool_driver_module
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -178,8 +179,8 @@ def test_an_interrupt_within_a_message(place):
 
 
 def limit_memory() -> None:
-    limited = partial(_pool_driver.SharedHome, available=lambda: (1 << 20, "the limit of this test"))
-    _pool_driver.SharedHome = limited
+    limited = partial(pool_driver_module.SharedHome, available=lambda: (1 << 20, "the limit of this test"))
+    pool_driver_module.SharedHome = limited
 
 
 @alone

@@ -13,7 +13,7 @@ import pytest
 from map.alone import PORTABLE, alone, start, until
 
 from pipefunc_c import PipeFunc, Pipeline
-from pipefunc_c.map._messages import LEASE
+from pipefunc_c.map._processes.messages import LEASE
 from pipefunc_c.parallel._channel import Channel
 
 pytestmark = [pytest.mark.timeout(60), pytest.mark.slow]

@@ -12,10 +12,10 @@ import pytest
 from map.alone import alone, needs_fork, until
 
 from pipefunc_c import PipeFunc, Pipeline
-from pipefunc_c.map._control import Control
-from pipefunc_c.map._messages import read_lease, write_lease
-from pipefunc_c.map._pool_driver import PoolDriver
-from pipefunc_c.map._scheduler import Lease
+from pipefunc_c.map._engine.scheduler import Lease
+from pipefunc_c.map._processes.control import Control
+from pipefunc_c.map._processes.messages import read_lease, write_lease
+from pipefunc_c.map._processes.pool_driver import PoolDriver
 from pipefunc_c.parallel import WorkerPool
 
 pytestmark = pytest.mark.timeout(60)

@@ -14,10 +14,11 @@ from map.test_pool_deaths import every_crew, executor
 
 from pipefunc_c import PipeFunc, Pipeline
 from pipefunc_c.exceptions import ElementTimeoutError, ErrorSnapshot, InvalidValueError
-from pipefunc_c.map import _long_wait, load_outputs
-from pipefunc_c.map._control import COMPUTING, Control, Whereabouts
-from pipefunc_c.map._scheduler import Lease
-from pipefunc_c.map._timeouts import Timeouts
+from pipefunc_c.map import load_outputs
+from pipefunc_c.map._engine.scheduler import Lease
+from pipefunc_c.map._processes import long_wait as long_wait_module
+from pipefunc_c.map._processes.control import COMPUTING, Control, Whereabouts
+from pipefunc_c.map._processes.timeouts import Timeouts
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -175,7 +176,7 @@ class TestTimeouts:
 
 @alone
 def test_elements_that_take_very_long_are_warned_about_and_waited_for():
-    _long_wait.WARN_AFTER_SECONDS = 0.2
+    long_wait_module.WARN_AFTER_SECONDS = 0.2
 
     def func(x):
         time.sleep(1.0 if x == 1 else 0.0)

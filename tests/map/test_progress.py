@@ -7,12 +7,12 @@ import time
 import pytest
 
 from pipefunc_c.exceptions import InvalidTypeError, InvalidValueError, MissingDependencyError
-from pipefunc_c.map import _progress_choice
-from pipefunc_c.map._heartbeat import Heartbeat
-from pipefunc_c.map._progress import LiveProgress, Progress, View
-from pipefunc_c.map._progress_bars import RichBars
-from pipefunc_c.map._progress_choice import make_progress
-from pipefunc_c.map._status import Status
+from pipefunc_c.map._progress import progress_choice as progress_choice_module
+from pipefunc_c.map._progress.heartbeat import Heartbeat
+from pipefunc_c.map._progress.progress import LiveProgress, Progress, View
+from pipefunc_c.map._progress.progress_bars import RichBars
+from pipefunc_c.map._progress.progress_choice import make_progress
+from pipefunc_c.map._progress.status import Status
 
 rich_console = pytest.importorskip("rich.console")
 
@@ -94,21 +94,21 @@ class TestMakeProgress:
 
     @pytest.mark.parametrize("background", [False, True])
     def test_in_a_notebook_without_ipywidgets(self, monkeypatch, background):
-        monkeypatch.setattr(_progress_choice, "in_notebook", lambda: True)
+        monkeypatch.setattr(progress_choice_module, "in_notebook", lambda: True)
         monkeypatch.setitem(sys.modules, "ipywidgets", None)
         assert type(make_progress(True, [], background=background)._views[0]) is RichBars
         assert make_progress(None, [], background=background).widget is None
 
     def test_in_a_notebook(self, monkeypatch, require):
         require("ipywidgets", reason="it shows the widget")
-        monkeypatch.setattr(_progress_choice, "in_notebook", lambda: True)
+        monkeypatch.setattr(progress_choice_module, "in_notebook", lambda: True)
         for show in (None, True, "ipywidgets"):
             assert make_progress(show, [("y", 10)]).widget is not None
         for show in (False, "rich", "headless"):
             assert make_progress(show, [("y", 10)]).widget is None
 
     def test_maps_in_threads_of_a_notebook_show_nothing_unasked(self, monkeypatch):
-        monkeypatch.setattr(_progress_choice, "in_notebook", lambda: True)
+        monkeypatch.setattr(progress_choice_module, "in_notebook", lambda: True)
         made = []
         thread = threading.Thread(target=lambda: made.append(make_progress(None, [("y", 10)])))
         thread.start()

@@ -10,9 +10,9 @@ import warnings
 
 import pytest
 
-from pipefunc_c.map import _progress_bars
-from pipefunc_c.map._progress import LiveProgress
-from pipefunc_c.map._progress_bars import RichBars, Screen
+from pipefunc_c.map._progress import progress_bars as progress_bars_module
+from pipefunc_c.map._progress.progress import LiveProgress
+from pipefunc_c.map._progress.progress_bars import RichBars, Screen
 
 rich_console = pytest.importorskip("rich.console")
 
@@ -142,7 +142,7 @@ class TestRich:
         assert len(draws) * 0.05 <= 0.015 * (clock.now - 100)
 
     def test_finished_bars_make_room(self, terminal, clock):
-        n = _progress_bars.MAX_BARS + 5
+        n = progress_bars_module.MAX_BARS + 5
         progress = bars([(f"y{k}", 1) for k in range(n)], terminal, clock)
         progress.start()
         for k in range(n):
@@ -265,7 +265,7 @@ class TestBrokenDisplay:
 
 SCRIPT = """
 import sys
-from pipefunc_c.map._progress_choice import make_progress
+from pipefunc_c.map._progress.progress_choice import make_progress
 progress = make_progress(True, [("y", 30)])
 progress.start()
 for k in range(30):

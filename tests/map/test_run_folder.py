@@ -21,9 +21,9 @@ from map.test_run_info import damaged, damages
 from pipefunc_c import PipeFunc, pipefunc
 from pipefunc_c._storage.run_lock import RunLock
 from pipefunc_c.exceptions import InvalidValueError, OperationError, RunFolderInUseError
-from pipefunc_c.map._load import load_outputs
-from pipefunc_c.map._run_files import DamagedFileError
-from pipefunc_c.map._run_info import RunInfo, read_run_info
+from pipefunc_c.map._run_folder.load import load_outputs
+from pipefunc_c.map._run_folder.run_files import DamagedFileError
+from pipefunc_c.map._run_folder.run_info import RunInfo, read_run_info
 
 OWN = ["defaults", "driver.lock", "inputs", "run_info.json"]
 
@@ -134,7 +134,7 @@ def test_a_refused_run_gives_the_folder_free(tmp_path):
 
 def test_files_are_given_to_the_disk_where_asked_for(tmp_path, monkeypatch):
     synced = []
-    monkeypatch.setattr("pipefunc_c.map._run_files.os.fsync", synced.append)
+    monkeypatch.setattr("pipefunc_c.map._run_folder.run_files.os.fsync", synced.append)
     opened(tmp_path / "a").close()
     assert not synced
     opened(tmp_path / "b", sync=True).close()
@@ -192,7 +192,7 @@ def test_what_cannot_be_deleted_is_named(tmp_path, monkeypatch):
     def refuse(path):
         raise PermissionError(13, "not allowed", path)
 
-    monkeypatch.setattr("pipefunc_c.map._run_folder.shutil.rmtree", refuse)
+    monkeypatch.setattr("pipefunc_c.map._run_folder.run_folder.shutil.rmtree", refuse)
     with pytest.raises(OperationError, match="defaults' of the last run cannot be deleted"):
         opened(tmp_path)
     assert read_run_info(tmp_path)[0] == "tombstone"

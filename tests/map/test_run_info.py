@@ -16,14 +16,14 @@ from pipefunc_c._spec.mapspec import MapSpec
 from pipefunc_c._storage.file import FileArray
 from pipefunc_c.exceptions import InvalidValueError, RunFolderWriteError, UnknownNameError
 from pipefunc_c.map import load_outputs
-from pipefunc_c.map._run_files import (
+from pipefunc_c.map._run_folder.run_files import (
     DamagedFileError,
     is_pickle_of,
     prepared,
     read_value,
     write_prepared,
 )
-from pipefunc_c.map._run_info import RunFolderNotFoundError, RunInfo
+from pipefunc_c.map._run_folder.run_info import RunFolderNotFoundError, RunInfo
 
 
 def fields(info: RunInfo) -> dict[str, object]:

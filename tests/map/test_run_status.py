@@ -15,7 +15,7 @@ from map.alone import start, until
 from pipefunc_c import Pipeline, pipefunc
 from pipefunc_c._storage.run_lock import RunLock, holder_of, is_held
 from pipefunc_c.exceptions import InvalidValueError
-from pipefunc_c.map._run_status import list_runs, read_status
+from pipefunc_c.map._progress.run_status import list_runs, read_status
 
 STATUS_FILE = "pipefunc_status.json"
 

@@ -13,9 +13,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from map.simulated_cluster import Cluster, Work, runs_of
 
-from pipefunc_c.map import _requested, _scheduler
-from pipefunc_c.map._requested import Requested
-from pipefunc_c.map._scheduler import FinishRun, GrantLease, PrepareStage, Scheduler
+from pipefunc_c.map._engine import scheduler as scheduler_module
+from pipefunc_c.map._engine.scheduler import FinishRun, GrantLease, PrepareStage, Scheduler
+from pipefunc_c.map._stages import requested as requested_module
+from pipefunc_c.map._stages.requested import Requested
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -218,7 +219,7 @@ class TestUnevenWork:
 
 def work_per_lease(n_workers):
     """Count calls and lines of the scheduler per lease."""
-    files = {_scheduler.__file__, _requested.__file__}
+    files = {scheduler_module.__file__, requested_module.__file__}
     counted = Counter()
 
     def trace(frame, event, arg):

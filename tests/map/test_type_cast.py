@@ -11,7 +11,7 @@ import pytest
 
 from pipefunc_c import PipeFunc, Pipeline
 from pipefunc_c.map import ResultDict
-from pipefunc_c.map._type_cast import CannotCast, annotated_dtype, cast
+from pipefunc_c.map._results.type_cast import CannotCast, annotated_dtype, cast
 
 pytestmark = pytest.mark.timeout(60)
 

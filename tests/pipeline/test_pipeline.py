@@ -23,7 +23,7 @@ from pipefunc_c.exceptions import (
     UnknownNameError,
     UnusedParametersError,
 )
-from pipefunc_c.map._run import run_map
+from pipefunc_c.map._runs.run import run_map
 
 
 def y(x, k=2):

@@ -1,0 +1,1 @@
+"""Runs in executors that the user brought."""

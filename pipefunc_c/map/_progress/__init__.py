@@ -1,0 +1,1 @@
+"""How far a run is, and the views that show it."""

@@ -1,0 +1,1 @@
+"""What a map gives back, and its outputs with names for their axes."""

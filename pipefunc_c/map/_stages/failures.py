@@ -1,0 +1,168 @@
+"""Errors of elements while they are kept: the exception and the number of its traceback, nothing else.
+
+The snapshots that users see are built when they are looked at, from the inputs of the element.
+"""
+
+from __future__ import annotations
+
+import traceback
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pipefunc_c._describe import message_of
+from pipefunc_c.exceptions import ErrorInfo, ErrorSnapshot, PropagatedErrorSnapshot
+from pipefunc_c.map._stages.stage_resources import ResourcesError
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Mapping
+    from types import CodeType, TracebackType
+
+    from pipefunc_c._function.pipefunc import PipeFunc
+
+
+def user_frames(frames: TracebackType | None) -> TracebackType | None:
+    """Leave out the frames of the compiled loop and those above it: they say nothing about the error."""
+    inner = frames
+    if all(not each.f_code.co_filename.endswith(".pyx") for each, _ in traceback.walk_tb(frames)):
+        return frames
+    while inner is not None and not inner.tb_frame.f_code.co_filename.endswith(".pyx"):
+        inner = inner.tb_next
+    while inner is not None and inner.tb_frame.f_code.co_filename.endswith(".pyx"):
+        inner = inner.tb_next
+    return inner
+
+
+def _chain(error: BaseException) -> list[BaseException]:
+    """List an error and what it was raised from or during."""
+    chain: list[BaseException] = []
+    pending: list[BaseException | None] = [error]
+    while pending:
+        each = pending.pop()
+        if each is not None and not any(each is other for other in chain):
+            chain.append(each)
+            pending += (each.__cause__, each.__context__)
+    return chain
+
+
+class TracebackTable:
+    """Keep each different traceback once, as text.
+
+    Examples
+    --------
+    >>> table = TracebackTable()
+    >>> def fail():
+    ...     raise ValueError("no")
+    >>> numbers = set()
+    >>> for _ in range(3):
+    ...     try:
+    ...         fail()
+    ...     except ValueError as error:
+    ...         numbers.add(table.intern(error))
+    >>> numbers
+    {0}
+    >>> "in fail" in table[0]
+    True
+    """
+
+    def __init__(self) -> None:
+        self._numbers: dict[tuple[Hashable, ...], int] = {}
+        self._texts: list[str] = []
+        self._codes: list[CodeType] = []  # kept alive: their ids are keys
+
+    def intern(self, error: BaseException) -> int:
+        """Give the number of the traceback of an error; one with causes is formatted with them."""
+        error.__traceback__ = user_frames(error.__traceback__)
+        chain = _chain(error)
+        key: list[Any] = []
+        for each in chain:
+            frame = each.__traceback__
+            while frame is not None:
+                key += (id(frame.tb_frame.f_code), frame.tb_lasti)
+                frame = frame.tb_next
+            if each is not error:  # its text is part of what is kept
+                key += [type(each), message_of(each)]
+        number = self._numbers.get(tuple(key))
+        if number is None:
+            number = self._numbers[tuple(key)] = len(self._texts)
+            self._texts.append("".join(traceback.format_exception(error)[:-1]))
+            for each in chain:
+                self._codes += [entry[0].f_code for entry in traceback.walk_tb(each.__traceback__)]
+        for each in chain:  # tracebacks hold the frames, and they hold the arguments
+            each.__traceback__ = None
+        return number
+
+    def __getitem__(self, number: int) -> str:
+        """Give the text of a traceback, without the line that names the exception; "" where there is none."""
+        return self._texts[number] if number < len(self._texts) else ""
+
+
+class Propagated:
+    """Mark an element that was not computed because an input of it is an error."""
+
+    __slots__ = ()
+
+
+PROPAGATED = Propagated()
+
+
+def is_error(value: object) -> bool:
+    """Tell whether a value stands for an error."""
+    return isinstance(value, (ErrorSnapshot, PropagatedErrorSnapshot))
+
+
+def error_info(value: object) -> ErrorInfo | None:
+    """Describe the errors in an argument: itself, or elements of an object array; None if there are none."""
+    if isinstance(value, (ErrorSnapshot, PropagatedErrorSnapshot)):
+        return ErrorInfo.from_full_error(value)
+    if isinstance(value, np.ndarray) and value.dtype == object:
+        indices = [index for index, each in np.ndenumerate(np.ma.getdata(value)) if is_error(each)]
+        if indices:
+            return ErrorInfo.from_partial_errors(value.shape, indices)
+    return None
+
+
+def snapshot(
+    func: PipeFunc[..., Any], stored: object, traceback_text: str, kwargs: Mapping[str, Any]
+) -> ErrorSnapshot | PropagatedErrorSnapshot:
+    """Build what users see of an error element.
+
+    Parameters
+    ----------
+    func
+        The function of the stage.
+    stored
+        The exception, or the mark of a propagated error.
+    traceback_text
+        The traceback of the exception.
+    kwargs
+        Arguments of the element, by native names.
+
+    Returns
+    -------
+    ErrorSnapshot or PropagatedErrorSnapshot
+    """
+    arguments = func.filled_in(kwargs)
+    if isinstance(stored, BaseException) and not isinstance(stored, ResourcesError):
+        arguments = func.filled_in(func.received(kwargs))
+        args = tuple(arguments.pop(name) for name in func.positional_only if name in arguments)
+        last_line = "".join(traceback.format_exception_only(stored))
+        return ErrorSnapshot(func.func, stored, args, arguments, traceback=traceback_text + last_line)
+    present = {native: name for name, native in func.native_names.items()}
+    infos = {
+        present[name]: info for name, value in arguments.items() if (info := error_info(value)) is not None
+    }
+    if isinstance(stored, ResourcesError):
+        infos.update(stored.info(func, {present[name]: value for name, value in arguments.items()}))
+    # An error that was lost since, in a damaged file, is missing now.
+    full = any(info.type == "full" for info in infos.values()) or any(
+        value is np.ma.masked for value in arguments.values()
+    )
+    return PropagatedErrorSnapshot(
+        error_info=infos,
+        skipped_function=func,
+        reason="input_is_error" if full else "array_contains_errors",
+        attempted_kwargs={
+            present[name]: value for name, value in arguments.items() if present[name] not in infos
+        },
+    )
