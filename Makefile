@@ -13,7 +13,7 @@ DEBUG_TREE := build/debug
 
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: demo test test-debug test-portable lint format bench asv docs clean
+.PHONY: demo test test-long test-debug test-portable lint format bench asv docs clean
 
 # Without it a test skips what its optional component is missing for; with it such a test fails.
 ifdef PIPEFUNC_C_REQUIRE_ALL
@@ -24,7 +24,11 @@ demo: $(STAMPS)/plot
 	$(BIN)/python examples/quickstart.py $(SIZE)
 
 test: $(STAMPS)/plot $(STAMPS)/test $(TEST_EXTRAS)
-	$(BIN)/python -m pytest -n $(WORKERS) $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) -m "not long" $(PYTEST_ARGS)
+
+# The rest: executors of other packages, browsers, notebooks, type checkers.
+test-long: $(STAMPS)/plot $(STAMPS)/test $(TEST_EXTRAS)
+	$(BIN)/python -m pytest -n $(WORKERS) -m long tests $(PYTEST_ARGS)
 
 # The kernels with bounds, None and initialisation checks, in a tree of their own: the normal build stays as it is.
 test-debug: $(STAMPS)/plot $(STAMPS)/test
@@ -37,8 +41,10 @@ test-debug: $(STAMPS)/plot $(STAMPS)/test
 
 # With the means of other systems in the place of those that only Linux has: no fork here, no memory files.
 test-portable: $(STAMPS)/plot $(STAMPS)/test
-	PIPEFUNC_C_PORTABLE=1 $(BIN)/python -m pytest -n $(WORKERS) tests/map tests/storage/test_home.py \
-		tests/storage/test_run_lock.py tests/test_platform.py $(PYTEST_ARGS)
+	PIPEFUNC_C_PORTABLE=1 $(BIN)/python -m pytest -n $(WORKERS) -m "not long" tests/parallel tests/map/test_pool_*.py \
+		tests/map/test_crash_resume.py tests/map/test_resume.py tests/map/test_async_cancel.py \
+		tests/map/test_easy_to_get_wrong.py tests/storage/test_home.py tests/storage/test_run_lock.py \
+		tests/test_platform.py $(PYTEST_ARGS)
 
 lint: $(STAMPS)/plot $(STAMPS)/lint
 	$(BIN)/ruff check

@@ -373,4 +373,6 @@ def die_with(descriptor: int, *, portable: bool | None = None) -> None:
 def _die_at_end(descriptor: int) -> None:
     while os.read(descriptor, 1):
         pass
+    if hasattr(os, "getpgrp") and os.getpgrp() == os.getpid():
+        os.killpg(os.getpid(), signal.SIGKILL)
     os._exit(1)

@@ -11,7 +11,7 @@ import pytest
 from notebooks import need_jupyter, run_notebook
 from source_tree import ROOT, fences
 
-pytestmark = pytest.mark.repository
+pytestmark = [pytest.mark.repository, pytest.mark.long]
 
 SCRIPT = ROOT / "docs" / "get_notebooks.py"
 

@@ -8,7 +8,7 @@ import sys
 import pytest
 from source_tree import KERNELS, PACKAGE, ROOT
 
-pytestmark = [pytest.mark.repository, pytest.mark.slow]
+pytestmark = [pytest.mark.repository, pytest.mark.slow, pytest.mark.long]
 
 USER_CODE = """
 from pipefunc_c import PipeFunc, Pipeline, pipefunc

@@ -30,10 +30,10 @@ if TYPE_CHECKING:
 # Without a fork of this process, workers come from a server, which is a child that stays.
 PORTABLE = prefer_portable()
 SERVERS = int(PORTABLE)
-needs_fork = pytest.mark.skipif(PORTABLE, reason="passes what cannot be pickled, which only a fork can")
+needs_fork = pytest.mark.skipif(PORTABLE, reason="its workers need what only a fork takes along")
 
 TESTS = Path(__file__).resolve().parents[1]
-PATIENCE = 30.0
+PATIENCE = 60.0 if PORTABLE else 30.0
 _BEGIN = "import sys; sys.path.insert(0, sys.argv[1]); from map.alone import answer; answer(*sys.argv[2:])"
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from notebooks import make_notebook, quiet_packages
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(300)]
 
 TOKEN = "only-for-this-test"
 PATIENCE = 60.0

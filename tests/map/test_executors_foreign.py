@@ -21,7 +21,7 @@ from pipefunc_c.map import load_outputs
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-pytestmark = [pytest.mark.timeout(150), pytest.mark.slow]
+pytestmark = [pytest.mark.timeout(150), pytest.mark.slow, pytest.mark.long]
 
 TESTS = Path(__file__).resolve().parents[1]
 PACKAGES = {

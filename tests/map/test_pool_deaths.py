@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
-from map.alone import PORTABLE, alone, start, until
+from map.alone import PORTABLE, alone, needs_fork, start, until
 
 from pipefunc_c import PipeFunc, Pipeline
 from pipefunc_c.exceptions import ErrorSnapshot, PropagatedErrorSnapshot, WorkerDiedError
@@ -75,8 +75,17 @@ def check_continued(output: Any, killers: Any, result: Any = float) -> None:
             assert value == result(x)
 
 
-@pytest.mark.parametrize(("how", "said"), [(leave, "17"), (kill, "SIGKILL"), (crash, "SIGSEGV")])
-@every_crew
+@pytest.mark.parametrize(
+    ("crew", "how", "said"),
+    [
+        ("own", leave, "17"),
+        ("own", kill, "SIGKILL"),
+        ("own", crash, "SIGSEGV"),
+        ("fork", kill, "SIGKILL"),
+        ("forkserver", crash, "SIGSEGV"),
+        ("spawn", leave, "17"),
+    ],
+)
 @alone
 def test_the_killing_element_is_named(crew, how, said):
     with executor(crew) as pool, pytest.raises(WorkerDiedError) as info:
@@ -102,8 +111,15 @@ def test_the_snapshot_of_the_pipeline_names_the_arguments():
     assert pipeline.error_snapshot.kwargs == {"x": 3}
 
 
-@pytest.mark.parametrize("result", [float, str, np.float32, complex])
-@every_crew
+@pytest.mark.parametrize(
+    ("crew", "result"),
+    [
+        *[("own", result) for result in (float, str, np.float32, complex)],
+        ("fork", str),
+        ("forkserver", np.float32),
+        ("spawn", complex),
+    ],
+)
 @alone
 def test_all_other_elements_are_computed(crew, result):
     killers = [0, 13, 14, 100, 199]
@@ -315,6 +331,7 @@ def die_at_start(*_: Any) -> None:
     os._exit(9)
 
 
+@needs_fork
 @alone
 def test_workers_that_die_before_they_begin_are_not_started_for_ever():
     from pipefunc_c.map._processes import crews as crews_module
