@@ -16,7 +16,7 @@ import sys
 import tempfile
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from pipefunc_c._describe import bytes_text
 from pipefunc_c._optional import is_available, require
@@ -373,6 +373,11 @@ def die_with(descriptor: int, *, portable: bool | None = None) -> None:
 def _die_at_end(descriptor: int) -> None:
     while os.read(descriptor, 1):
         pass
+    end_group()
+
+
+def end_group() -> NoReturn:
+    """End this process at once, and what it started if it leads a group of processes."""
     if hasattr(os, "getpgrp") and os.getpgrp() == os.getpid():
         os.killpg(os.getpid(), signal.SIGKILL)
     os._exit(1)

@@ -38,7 +38,7 @@ from pipefunc_c.parallel._processes import (
     reap,
     spawn_process,
 )
-from pipefunc_c.parallel._worker_process import enter_worker
+from pipefunc_c.parallel._worker_process import ending_with_parent, enter_worker
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -350,7 +350,7 @@ def work(descriptors: list[int]) -> None:
         count, recipe = boot["output"]
         enter_relay(recipe, descriptors[:count])
         descriptors = descriptors[count:]
-    with contextlib.suppress(EOFError, BrokenPipeError):
+    with ending_with_parent():
         module, name = boot["serve"]
         # Seeded once more when all is imported: some modules draw numbers when they are.
         ready = partial(seed_worker, boot["seeds"], boot["number"])

@@ -16,7 +16,7 @@ from pipefunc_c.exceptions import OperationError
 from pipefunc_c.parallel._environment import library_pools
 from pipefunc_c.parallel._forkserver import ForkServer, fork_server
 from pipefunc_c.parallel._processes import fork_process, spawn_process
-from pipefunc_c.parallel._worker_process import HELD_SIGNALS, enter_worker
+from pipefunc_c.parallel._worker_process import HELD_SIGNALS, ending_with_parent, enter_worker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -114,7 +114,7 @@ class ForkStarter:
         if output is not None:
             output.enter()
         enter_worker(channel, alive, identity.number, identity.seeds, self._pools, identity.n_workers)
-        with contextlib.suppress(EOFError, BrokenPipeError):
+        with ending_with_parent():
             self._serve(channel, identity.slot)
 
 

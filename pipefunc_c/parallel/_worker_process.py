@@ -7,10 +7,12 @@ import os
 import signal
 from typing import TYPE_CHECKING, Any
 
-from pipefunc_c._platform import die_with
+from pipefunc_c._platform import die_with, end_group
 from pipefunc_c.parallel._environment import become_worker, cap_library_threads, seed_worker
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from pipefunc_c.parallel._channel import Channel
 
 
@@ -62,6 +64,15 @@ def enter_worker(  # noqa: PLR0913, PLR0917  what distinguishes one worker from 
     seed_worker(seeds, number)
     cap_library_threads(pools, n_workers, threads)
     os.register_at_fork(after_in_child=channel.close)
+
+
+@contextlib.contextmanager
+def ending_with_parent() -> Iterator[None]:
+    """Serve; a channel that ends without a word means that the parent is gone."""
+    try:
+        yield
+    except (EOFError, BrokenPipeError):
+        end_group()
 
 
 def _leave_to_parent(_number: int, _frame: object) -> None:
