@@ -29,7 +29,7 @@ class Call:
 class Construction:
     """Building a pipeline, its functions included."""
 
-    params = ((10, 100, 1000), ("chain_of", "wide"))
+    params = ((10, 100, 1000), ("chain_of", "wide", "annotated"))
     param_names = ("functions", "shape")
 
     def setup(self, functions, shape):

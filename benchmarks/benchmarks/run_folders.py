@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pipefunc_c
 from benchmarks import durable_runs, workloads
+from pipefunc_c._hashing.identity import code_identity
 from pipefunc_c.map import load_outputs
 
 ELEMENTS = 1_000_000
@@ -29,6 +30,13 @@ class RunFolder:
 
     def time_map(self, storage):
         workloads.map_sequentially(self.pipeline, self.inputs, storage=storage, **self.options)
+
+
+class CodeIdentity:
+    """What a resumed run compares the code of a function by."""
+
+    def time_code_identity(self):
+        code_identity(workloads.ten_microseconds)
 
 
 class FinishedRun:

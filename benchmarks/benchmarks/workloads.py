@@ -125,11 +125,15 @@ def distinct_functions(count: int) -> list[Callable[..., Any]]:
 
 def chain_of(api: Any, count: int) -> Any:
     """Return a pipeline of ``count`` functions, each fed by the one before."""
-    names = ["x", *(f"y{position}" for position in range(count))]
+    return _chained(api, distinct_functions(count))
+
+
+def _chained(api: Any, functions: list[Callable[..., Any]]) -> Any:
+    names = ["x", *(f"y{position}" for position in range(len(functions)))]
     return api.Pipeline(
         [
             api.PipeFunc(function, output, renames={"x": given})
-            for function, given, output in zip(distinct_functions(count), names, names[1:], strict=False)
+            for function, given, output in zip(functions, names, names[1:], strict=False)
         ]
     )
 
@@ -138,6 +142,14 @@ def wide(api: Any, count: int) -> Any:
     """Return a pipeline of ``count`` functions that all read one input."""
     functions = enumerate(distinct_functions(count))
     return api.Pipeline([api.PipeFunc(function, f"y{position}") for position, function in functions])
+
+
+def annotated(api: Any, count: int) -> Any:
+    """Return a chain of ``count`` functions with type annotations, which are compared."""
+    functions = distinct_functions(count)
+    for function in functions:
+        function.__annotations__ = {"x": "float", "return": "float"}
+    return _chained(api, functions)
 
 
 def cached_chain(api: Any, count: int) -> tuple[Any, str]:

@@ -28,7 +28,7 @@ def construction() -> Iterator[Figure]:
     def work(api: Any, shape: Callable[[Any, int], Any], count: int) -> Work:
         return lambda: shape(api, count), 1
 
-    for shape in (workloads.chain_of, workloads.wide):
+    for shape in (workloads.chain_of, workloads.wide, workloads.annotated):
         name = shape.__name__.removesuffix("_of")
         seconds = least_seconds(
             {

@@ -42,13 +42,17 @@ def test_a_deadline_in_the_past_lets_one_element_through(loop) -> None:
 
 @both_loops
 def test_the_deadline_ends_a_run_early(loop) -> None:
-    runner, _ = long_builtin_loop(loop)
-    began = time.monotonic()
-    reached = runner.run(0, LONG, deadline=began + 0.05)
-    took = time.monotonic() - began
-    assert 0 < reached < LONG
-    assert 0.05 <= took < 0.15
-    assert 0.04 < runner.seconds <= took
+    least = math.inf
+    for _ in range(5):
+        runner, _ = long_builtin_loop(loop)
+        began = time.monotonic()
+        reached = runner.run(0, LONG, deadline=began + 0.05)
+        took = time.monotonic() - began
+        assert 0 < reached < LONG
+        assert took >= 0.05
+        assert 0.04 < runner.seconds <= took
+        least = min(least, took)
+    assert least < 0.15
 
 
 @both_loops
@@ -141,20 +145,22 @@ def test_the_function_can_raise_the_stop_flag(loop) -> None:
 )
 @both_loops
 def test_another_thread_raises_the_stop_flag_of_a_loop_over_a_builtin(loop, make) -> None:
-    flag, raised = make(), []
-    runner, _ = long_builtin_loop(loop)
+    least = math.inf
+    for _ in range(5):
+        flag, raised = make(), []
+        runner, _ = long_builtin_loop(loop)
 
-    def stop() -> None:
-        raised.append(time.monotonic())
-        flag[0] = 1
+        def stop(flag=flag, raised=raised) -> None:
+            raised.append(time.monotonic())
+            flag[0] = 1
 
-    timer = threading.Timer(0.05, stop)
-    timer.start()
-    reached = runner.run(0, LONG, stop_flag=flag, deadline=time.monotonic() + SAFETY)
-    late = time.monotonic() - raised[0]
-    timer.join()
-    assert 0 < reached < LONG
-    assert late < 0.05
+        timer = threading.Timer(0.05, stop)
+        timer.start()
+        reached = runner.run(0, LONG, stop_flag=flag, deadline=time.monotonic() + SAFETY)
+        least = min(least, time.monotonic() - raised[0])
+        timer.join()
+        assert 0 < reached < LONG
+    assert least < 0.05
 
 
 @pytest.mark.parametrize("flag", [b"", 3, "no"], ids=repr)

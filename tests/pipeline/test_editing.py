@@ -1,8 +1,7 @@
 from __future__ import annotations
 
-import time
-
 import pytest
+from timing import assert_grows_less
 
 from pipefunc_c._function.pipefunc import PipeFunc
 from pipefunc_c._pipeline.pipeline import Pipeline
@@ -277,23 +276,21 @@ def test_a_generated_mapspec_follows(capsys):
 @pytest.mark.slow
 @pytest.mark.parametrize("mapspec", [False, True], ids=["plain", "mapspecs"])
 def test_changes_one_by_one_are_linear(mapspec):
-    def functions(count):
+    def make(count):
         specs = [f"y{k}[i] -> y{k + 1}[i]" if mapspec else None for k in range(count)]
-        return [
+        functions = [
             PipeFunc(abs, f"y{k + 1}", renames={"x": f"y{k}"}, mapspec=spec) for k, spec in enumerate(specs)
         ]
 
-    def seconds(given):
-        pipeline = Pipeline([])
-        started = time.process_time()
-        for function in given:
-            pipeline.add(function)
-        for function in given:
-            pipeline.replace(function)
-        for function in given:
-            pipeline.drop(output_name=function.output_name)
-        return time.process_time() - started
+        def edit():
+            pipeline = Pipeline([])
+            for function in functions:
+                pipeline.add(function)
+            for function in functions:
+                pipeline.replace(function)
+            for function in functions:
+                pipeline.drop(output_name=function.output_name)
 
-    few, many = functions(300), functions(1500)
-    best = [min(seconds(given) for _ in range(3)) for given in (few, many)]
-    assert best[1] < 10 * best[0]  # 5 if linear, 25 if quadratic
+        return edit
+
+    assert_grows_less(make, 300, 1500, 10)  # 5 if linear, 25 if quadratic

@@ -1,14 +1,13 @@
 from __future__ import annotations
 
-import gc
 import inspect
 import pickle
 import subprocess
 import sys
-import time
 
 import cloudpickle
 import pytest
+from timing import assert_grows_less
 
 from pipefunc_c._function.decorator import pipefunc
 from pipefunc_c._function.pipefunc import PipeFunc
@@ -355,13 +354,5 @@ IDENTITIES = [eval(f"lambda x{k}: x{k}") for k in range(100)]
 @pytest.mark.slow
 @pytest.mark.parametrize("mapspec", [False, True], ids=["plain", "mapspecs"])
 def test_construction_is_linear(mapspec):
-    def best(count):
-        times = []
-        for _ in range(3):
-            started = time.process_time()
-            chain(count, mapspec)
-            times.append(time.process_time() - started)
-        return min(times)
-
-    gc.collect()
-    assert best(2000) < 10 * best(400)  # 5 if linear, 25 if quadratic
+    # 5 if linear, 25 if quadratic
+    assert_grows_less(lambda count: lambda: chain(count, mapspec), 400, 2000, 10)

@@ -2,12 +2,12 @@ from __future__ import annotations
 
 import math
 import pickle
-import time
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from timing import assert_grows_less
 
 from pipefunc_c._spec.arrayspec import ArraySpec
 from pipefunc_c._spec.mapspec import MapSpec
@@ -273,15 +273,10 @@ def test_generated_survives_pickle_and_changes():
 
 
 def test_reading_is_linear():
-    def seconds(n):
+    def make(n):
         text = (
             ", ".join(f"x{k}[i{k}]" for k in range(n)) + " -> y[" + ", ".join(f"i{k}" for k in range(n)) + "]"
         )
-        best = math.inf
-        for _ in range(3):
-            start = time.process_time()
-            MapSpec.from_string(text).shape({f"x{k}": (2,) for k in range(n)})
-            best = min(best, time.process_time() - start)
-        return best
+        return lambda: MapSpec.from_string(text).shape({f"x{k}": (2,) for k in range(n)})
 
-    assert seconds(4000) < 30 * seconds(400)  # 10 if linear, 100 if quadratic
+    assert_grows_less(make, 400, 4000, 30)  # 10 if linear, 100 if quadratic

@@ -1,10 +1,8 @@
 from __future__ import annotations
 
-import math
-import time
-
 import numpy as np
 import pytest
+from timing import assert_grows_less
 
 from pipefunc_c._spec.mapspec import MapSpec
 from pipefunc_c._spec.shapes import array_shape, map_shapes, mapspec_axes, mapspec_dimensions
@@ -168,14 +166,8 @@ class TestArrayShape:
 
 
 def test_checks_are_linear():
-    def seconds(n):
+    def make(n):
         chain = specs(*(f"x{k}[i], p[i] -> x{k + 1}[i]" for k in range(n)))
-        best = math.inf
-        for _ in range(3):
-            start = time.process_time()
-            mapspec_axes(chain)
-            map_shapes(chain, {"x0": (3,), "p": (3,)})
-            best = min(best, time.process_time() - start)
-        return best
+        return lambda: (mapspec_axes(chain), map_shapes(chain, {"x0": (3,), "p": (3,)}))
 
-    assert seconds(4000) < 30 * seconds(400)  # 10 if linear, 100 if quadratic
+    assert_grows_less(make, 400, 4000, 30)  # 10 if linear, 100 if quadratic

