@@ -17,6 +17,10 @@ from pipefunc_c._kernels.tags cimport (
 )
 
 
+cdef enum:
+    BLOCK = 4096                         # objects per list
+
+
 cdef class Cells:
     cdef readonly Py_ssize_t size
     cdef unsigned char* tag_bytes        # [size]; NULL once closed

@@ -52,8 +52,6 @@ from pipefunc_c.exceptions import InvalidTypeError, InvalidValueError, Operation
 
 cnp.import_array()
 
-cdef Py_ssize_t BLOCK = 4096
-
 cdef extern from "Python.h":
     long long PyLong_AsLongLongAndOverflow(PyObject* value, int* overflow) except? -1
     int PyUnicode_KIND(object value)

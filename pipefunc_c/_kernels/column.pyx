@@ -2,7 +2,9 @@
 cimport numpy as cnp
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_INCREF, Py_XDECREF
+from libc.stdint cimport uint64_t
 
+from pipefunc_c._kernels.cells cimport BLOCK
 from pipefunc_c._kernels.tags cimport (
     TAG_ARRAY,
     TAG_COMPLEX,
@@ -192,6 +194,32 @@ cdef class Column(Cells):
             out[index - first] = <PyObject*>value
             Py_XDECREF(old)
         return result
+
+    def let_go(self, start=0, stop=None):
+        """Drop the objects and errors of a range; ``read_object`` gives them from now on."""
+        cdef Py_ssize_t first, last, index, number, begin, end
+        cdef list block
+        cdef list dropped = []
+        first, last = self.span(start, stop)
+        for index in range(first, last):
+            if self.tag_bytes[index] >= TAG_OBJECT:
+                (<uint64_t*>self.cell_bytes)[index] = 0
+        if self.blocks is None or first == last:
+            return
+        for number in range(first // BLOCK, (last - 1) // BLOCK + 1):
+            block = self.blocks[number]
+            if block is None:
+                continue
+            begin, end = max(first - number * BLOCK, 0), min(last - number * BLOCK, len(block))
+            if end - begin == len(block):
+                self.blocks[number] = None
+                dropped.append(block)
+            else:
+                dropped.append(block[begin:end])
+                block[begin:end] = [None] * (end - begin)
+        # What their destructors run finds a consistent column.
+        block = None
+        dropped.clear()
 
     @property
     def complexes(self):

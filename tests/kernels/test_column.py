@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import weakref
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from kernels.values import SCALARS, Float64Subclass, FloatSubclass, identical, s
 
 from pipefunc_c._kernels import tags as kernel
 from pipefunc_c._kernels.column import Column
+from pipefunc_c.exceptions import InvalidValueError, OutOfBoundsError
 
 EACH_SCALAR = pytest.mark.parametrize("value", SCALARS.values(), ids=SCALARS)
 
@@ -268,3 +270,52 @@ def test_threads_that_need_a_new_region_at_the_same_time(values) -> None:
     home.made = True
     run_threads(lambda which: filled.store(which, values[which]), 2)
     assert [filled.load(0), filled.load(1)] == values
+
+
+@given(st.data())
+def test_objects_that_are_let_go_are_read_from_elsewhere(data) -> None:
+    size = data.draw(st.sampled_from([7, 4095, 4096, 4097, 9000]))
+    bounds = st.integers(0, size)
+    filled = Column(size)
+    filled.read_object = lambda index: ("elsewhere", index)
+    for index in range(size):
+        filled.store(index, (index, "text", None)[index % 3])
+    for index in range(0, size, 100):
+        filled.store_error(index, ValueError(index), index)
+    gone = np.zeros(size, dtype=bool)
+    for _ in range(data.draw(st.integers(1, 4))):
+        start, stop = sorted(data.draw(st.tuples(bounds, bounds)))
+        filled.let_go(start, stop)
+        gone[start:stop] = True
+    tags = filled.tags
+    for index, value in enumerate(filled.objects().tolist()):
+        if gone[index] and tags[index] >= kernel.OBJECT:
+            assert value == ("elsewhere", index)
+        elif index % 100 == 0:
+            assert value.args == (index,)
+            assert filled.load_error(index)[1] == index
+        else:
+            assert value == (index, "text", None)[index % 3]
+    filled.store(0, stored := {"new": 0})
+    assert filled.load(0) is stored
+
+
+def test_objects_that_are_let_go_are_freed() -> None:
+    class Value:
+        pass
+
+    filled, values = Column(10_000), [Value() for _ in range(10_000)]
+    for index, value in enumerate(values):
+        filled.store(index, value)
+    living, empty = [weakref.ref(value) for value in values], Column(10_000).nbytes
+    del value, values
+    filled.let_go(1000, 9999)
+    assert [index for index, each in enumerate(living) if each()] == [*range(1000), 9999]
+    filled.let_go()
+    assert not any(each() for each in living)
+    assert filled.nbytes < empty + 3 * 4096 * 8
+    with pytest.raises(OutOfBoundsError):
+        filled.let_go(0, 10_001)
+    filled.close()
+    with pytest.raises(InvalidValueError, match="closed"):
+        filled.let_go()

@@ -218,6 +218,9 @@ def run_lease(  # noqa: PLR0913, PLR0917  what a worker has
         except BaseException as error:
             failure = pickle.dumps(RemoteFailure.of(error, is_to_blame=lease_run.is_to_blame))
         objects = _pack_objects(stage, lease.start, lease_run.reached)
+        if objects:
+            for column in stage.columns:  # the parent has them, and gives them to those who need them
+                column.let_go(lease.start, lease_run.reached)
     except BaseException as error:  # results that cannot be pickled or committed
         failure = pickle.dumps(RemoteFailure.of(error))
         return Report(lease.start, 0, time.monotonic() - started, b"", failure)
