@@ -211,12 +211,10 @@ cdef class Column(Cells):
             if block is None:
                 continue
             begin, end = max(first - number * BLOCK, 0), min(last - number * BLOCK, len(block))
-            if end - begin == len(block):
+            dropped.append(block[begin:end])
+            block[begin:end] = [None] * (end - begin)
+            if all(each is None for each in block):
                 self.blocks[number] = None
-                dropped.append(block)
-            else:
-                dropped.append(block[begin:end])
-                block[begin:end] = [None] * (end - begin)
         # What their destructors run finds a consistent column.
         block = None
         dropped.clear()

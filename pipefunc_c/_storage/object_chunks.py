@@ -15,6 +15,7 @@ from pipefunc_c._describe import message_of
 from pipefunc_c._optional import require
 from pipefunc_c._storage.exact import exact
 from pipefunc_c._storage.patient_pickle import pickle_in_parts, unpickle
+from pipefunc_c._storage.scalar_pickle import ScalarPickler
 from pipefunc_c.exceptions import InvalidTypeError, OperationError
 
 if TYPE_CHECKING:
@@ -120,7 +121,7 @@ def dump(value: object, *, portable: bool) -> bytes:
     [1, None]
     """
     try:
-        parts = pickle_in_parts(value)
+        parts = pickle_in_parts(value, ScalarPickler)
     except MemoryError:
         raise
     except Exception:  # __reduce__ may raise anything
