@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 def user_frames(frames: TracebackType | None) -> TracebackType | None:
     """Leave out the frames of the compiled loop and those above it: they say nothing about the error."""
     inner = frames
-    if all(not each.f_code.co_filename.endswith(".pyx") for each, _ in traceback.walk_tb(frames)):
-        return frames
     while inner is not None and not inner.tb_frame.f_code.co_filename.endswith(".pyx"):
         inner = inner.tb_next
+    if inner is None:  # it went through no loop
+        return frames
     while inner is not None and inner.tb_frame.f_code.co_filename.endswith(".pyx"):
         inner = inner.tb_next
     return inner
@@ -35,6 +35,8 @@ def user_frames(frames: TracebackType | None) -> TracebackType | None:
 
 def _chain(error: BaseException) -> list[BaseException]:
     """List an error and what it was raised from or during."""
+    if error.__cause__ is None and error.__context__ is None:
+        return [error]
     chain: list[BaseException] = []
     pending: list[BaseException | None] = [error]
     while pending:
