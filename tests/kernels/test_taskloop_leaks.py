@@ -170,15 +170,19 @@ def test_memory_does_not_grow(loop, scenario) -> None:
     try:
         for _ in range(10):  # fills the free lists
             scenario(loop, tracked)
-        gc.collect()
-        before, objects = tracemalloc.get_traced_memory()[0], len(gc.get_objects())
-        for _ in range(20):
-            scenario(loop, tracked)
-        gc.collect()
-        grown = tracemalloc.get_traced_memory()[0] - before
-        assert len(gc.get_objects()) - objects < 20
+        for _ in range(3):  # what the interpreter keeps for itself grows once, a leak each time
+            gc.collect()
+            before, objects = tracemalloc.get_traced_memory()[0], len(gc.get_objects())
+            for _ in range(20):
+                scenario(loop, tracked)
+            gc.collect()
+            grown = tracemalloc.get_traced_memory()[0] - before
+            more = len(gc.get_objects()) - objects
+            if more < 20 and grown < 20 * N:
+                break
     finally:
         tracemalloc.stop()
+    assert more < 20
     assert grown < 20 * N  # less than a byte for each element
 
 
