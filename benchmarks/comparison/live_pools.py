@@ -157,7 +157,8 @@ POOLS = {
         "dask.distributed",
         "import distributed; client = distributed.Client(n_workers=2, threads_per_worker=1, "
         "dashboard_address=None)",
-        "client.gather(client.map(use, values, table=client.scatter(table, broadcast=True), pure=False))",
+        "client.gather(client.map(use, values, table=client.scatter(table, broadcast=True, hash=False), "
+        "pure=False))",
     ),
 }
 
