@@ -28,7 +28,7 @@ import numpy as np
 
 import pipefunc_c
 from comparison import timing
-from report import Figure, markdown_table, misses, write_between_markers
+from report import Figure, judge_rows, markdown_table, misses, write_between_markers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -114,7 +114,10 @@ def main() -> int:
         "--only", nargs="+", choices=SECTIONS, default=list(SECTIONS), help="the sections to measure"
     )
     parser.add_argument(
-        "--write", type=Path, help="a Markdown page whose table is replaced, between its markers"
+        "--write",
+        type=Path,
+        help="a Markdown page whose table is replaced, between its markers; with --only, rows of the same "
+        "day that were not judged are filled in",
     )
     parser.add_argument(
         "--patience", type=float, default=0, help="seconds to wait for two free cores before each section"
@@ -130,7 +133,9 @@ def main() -> int:
         for figure in measure(name):
             figures.append(figure)
             print(figure.line(), flush=True)
-    if options.write:
+    if options.write and options.only != list(SECTIONS):
+        judge_rows(options.write, conditions(), figures)
+    elif options.write:
         write_between_markers(options.write, f"{conditions()}\n\n{markdown_table(figures)}")
     missed = misses(figures)
     for figure in missed:

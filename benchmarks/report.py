@@ -91,7 +91,27 @@ def markdown_table(figures: Sequence[Figure]) -> str:
     """Return the figures as a Markdown table."""
     header = ("work", "measured", "budget", "verdict", "detail")
     rows = [header, ("---", "---:", "---:", "---", "---"), *(figure.cells() for figure in figures)]
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    return "\n".join(_row(row) for row in rows)
+
+
+def _row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def judge_rows(page: Path, conditions: str, figures: Sequence[Figure]) -> None:
+    """Fill in the rows of a page's table that were not judged; what was judged stays as it is."""
+    if conditions not in page.read_text().splitlines():
+        raise ValueError(
+            f"the table of {page} is not of today and these versions ({conditions}); renew all of it"
+        )
+    judged = {figure.work: figure for figure in figures if figure.verdict not in {"", "not judged"}}
+    lines = page.read_text().splitlines()
+    for number, line in enumerate(lines):
+        cells = line.strip("|").split("|")
+        figure = judged.get(cells[0].strip())
+        if figure is not None and cells[3].strip() == "not judged":
+            lines[number] = _row(figure.cells())
+    page.write_text("\n".join(lines) + "\n")
 
 
 def write_between_markers(page: Path, text: str) -> None:

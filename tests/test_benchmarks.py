@@ -144,6 +144,24 @@ def test_the_table_replaces_what_stands_between_the_markers(benchmarks, tmp_path
     assert "| a loop | 0.5 x | <= 0.95 x | met | 50 ns |" in lines
 
 
+def test_only_rows_that_were_not_judged_are_filled_in(benchmarks, tmp_path):
+    from report import BEGIN, END, Figure, judge_rows, markdown_table, write_between_markers
+
+    page = tmp_path / "page.md"
+    page.write_text(f"before\n{BEGIN}\n{END}\nafter\n")
+    first = [Figure("wall", 0.9, "x", 1, judged=False), Figure("cpu", 3.0, "x", 1), Figure("b", 1.0, "x", 1)]
+    write_between_markers(page, f"today\n\n{markdown_table(first)}")
+    again = [Figure("wall", 0.8, "x", 1), Figure("cpu", 0.5, "x", 1), Figure("b", 1, "x", 1, judged=False)]
+    with pytest.raises(ValueError, match="renew all"):
+        judge_rows(page, "tomorrow", again)
+    judge_rows(page, "today", again)
+    lines = page.read_text().splitlines()
+    assert (lines[0], lines[-1]) == ("before", "after")
+    assert "| wall | 0.8 x | <= 1 x | met |  |" in lines
+    assert "| cpu | 3 x | <= 1 x | MISSED |  |" in lines
+    assert "| b | 1 x | <= 1 x | met |  |" in lines
+
+
 def test_a_page_without_markers_is_refused(benchmarks, tmp_path):
     from report import write_between_markers
 
