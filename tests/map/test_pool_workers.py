@@ -63,11 +63,11 @@ def test_progress_does_not_take_the_workers_away(progress):
 
 @alone
 def test_functions_of_one_generation_run_at_once_without_a_mapspec():
-    functions = [PipeFunc(partial(pid_after, 0.3), name, renames={"_x": "x"}) for name in "ab"]
+    functions = [PipeFunc(partial(pid_after, 1.0), name, renames={"_x": "x"}) for name in "ab"]
     began = time.monotonic()
     results = Pipeline(functions).map({"x": 1})
     assert len({results["a"].output, results["b"].output, os.getpid()}) == 3
-    assert time.monotonic() - began < (2.0 if PORTABLE else 0.55)
+    assert time.monotonic() - began < (3.0 if PORTABLE else 1.9)  # one after the other: 2
 
 
 @alone
