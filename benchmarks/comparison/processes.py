@@ -234,7 +234,7 @@ def memory() -> Iterator[Figure]:
         ("numeric", 10 * ELEMENTS, 12, "numeric, 1e7: per element"),
         ("numeric", ELEMENTS, None, "numeric, 1e6, the workers themselves included: per element"),
         ("dicts", 10 * ELEMENTS, 48, "small dicts, kept pickled, 1e7: per element"),
-        ("dicts", ELEMENTS, None, "small dicts, 1e6, the workers themselves included: per element"),
+        ("dicts", ELEMENTS, 48, "small dicts, 1e6, the workers themselves included: per element"),
     )
     for case, elements, budget, name in rows:
         work = f"2 workers, peak memory, {name}"

@@ -44,6 +44,6 @@ class ScalarPickler(pickle.Pickler):
     """
 
     @property
-    def dispatch_table(self) -> dict[type[Any], Any]:  # type: ignore[override]
+    def dispatch_table(self) -> dict[type[Any], Any]:  # type: ignore[override]  # computed anew
         """What is registered for all picklers now, and the scalars. Asked for once."""
         return {**_REDUCERS, **copyreg.dispatch_table}

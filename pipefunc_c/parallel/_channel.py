@@ -108,7 +108,7 @@ class Channel:
 
     def _send_views(self) -> None:
         views = takewhile(lambda each: isinstance(each, memoryview), islice(self._backlog, _AT_ONCE))
-        sent = self._socket.sendmsg(list(views), [], self._flags)  # type: ignore[arg-type]
+        sent = self._socket.sendmsg(list(views), [], self._flags)  # type: ignore[arg-type]  # all are views
         while self._backlog and isinstance(view := self._backlog[0], memoryview):
             if sent < view.nbytes:
                 self._backlog[0] = view[sent:]

@@ -44,7 +44,7 @@ def make(kind: str, workers: int = 2) -> Executor:
     return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context(kind))
 
 
-KINDS = ["threads", "fork", "spawn", "stranger"]
+KINDS = ["threads", "fork", "forkserver", "spawn", "stranger"]
 ALL = pytest.mark.parametrize("kind", KINDS)
 
 
@@ -279,7 +279,7 @@ def test_an_executor_that_is_broken_already_is_an_error(kind, tmp_path):
     ]
 
 
-@pytest.mark.parametrize("kind", KINDS[:3])
+@pytest.mark.parametrize("kind", KINDS[:4])
 @alone
 def test_an_executor_that_is_shut_down_is_an_error(kind):
     executor = make(kind)

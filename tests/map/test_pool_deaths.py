@@ -75,17 +75,8 @@ def check_continued(output: Any, killers: Any, result: Any = float) -> None:
             assert value == result(x)
 
 
-@pytest.mark.parametrize(
-    ("crew", "how", "said"),
-    [
-        ("own", leave, "17"),
-        ("own", kill, "SIGKILL"),
-        ("own", crash, "SIGSEGV"),
-        ("fork", kill, "SIGKILL"),
-        ("forkserver", crash, "SIGSEGV"),
-        ("spawn", leave, "17"),
-    ],
-)
+@pytest.mark.parametrize(("how", "said"), [(leave, "17"), (kill, "SIGKILL"), (crash, "SIGSEGV")])
+@every_crew
 @alone
 def test_the_killing_element_is_named(crew, how, said):
     with executor(crew) as pool, pytest.raises(WorkerDiedError) as info:
@@ -111,15 +102,8 @@ def test_the_snapshot_of_the_pipeline_names_the_arguments():
     assert pipeline.error_snapshot.kwargs == {"x": 3}
 
 
-@pytest.mark.parametrize(
-    ("crew", "result"),
-    [
-        *[("own", result) for result in (float, str, np.float32, complex)],
-        ("fork", str),
-        ("forkserver", np.float32),
-        ("spawn", complex),
-    ],
-)
+@pytest.mark.parametrize("result", [float, str, np.float32, complex])
+@every_crew
 @alone
 def test_all_other_elements_are_computed(crew, result):
     killers = [0, 13, 14, 100, 199]

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.timeout(100)
 
 # Each example starts workers.
 LIMITS = settings(
-    max_examples=60,
+    max_examples=120,
     deadline=None,
     database=None,
     phases=(Phase.generate,),

@@ -42,7 +42,7 @@ def at_start(act: Callable[[Any], None]) -> None:
         act(process)
         return process
 
-    ForkServer.start = start_and_act  # type: ignore[method-assign]
+    ForkServer.start = start_and_act  # type: ignore[method-assign]  # for this process
 
 
 def living(*, recursive: bool = False) -> list[psutil.Process]:
@@ -278,7 +278,7 @@ def test_an_exception_in_the_thread_of_the_pool_is_told_to_all_who_wait():
     def fail(*_: Any) -> None:
         raise RuntimeError("a fault of ours")
 
-    PoolManager._take = fail  # type: ignore[method-assign]
+    PoolManager._take = fail  # type: ignore[method-assign]  # for this process
     futures = [pool.submit(time.sleep, 0.1) for _ in range(3)]
     assert not wait(futures, SECONDS).not_done
     assert all(isinstance(each.exception(), BrokenPoolError) for each in futures)

@@ -209,15 +209,12 @@ def test_a_worker_that_dies_fails_its_call_alone(method, how, said):
 @alone
 def test_recovery_takes_less_than_half_a_second():
     for method in METHODS[:2]:
-        seconds = []
         with pool_of(method, n=1) as pool:
-            for _ in range(3):
-                pool.submit(int).result()
-                began = time.monotonic()
-                assert isinstance(pool.submit(leave).exception(), WorkerDiedError)
-                assert pool.submit(abs, -1).result() == 1
-                seconds.append(time.monotonic() - began)
-        assert min(seconds) < 0.5
+            pool.submit(int).result()
+            began = time.monotonic()
+            assert isinstance(pool.submit(leave).exception(), WorkerDiedError)
+            assert pool.submit(abs, -1).result() == 1
+            assert time.monotonic() - began < 0.5
 
 
 def start_program(path: str, how: str) -> None:

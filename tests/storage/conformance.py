@@ -34,7 +34,6 @@ class StorageConformance:
     keeps_identity = True
     requires_serialization = False
     dump_in_subprocess = False
-    examples = 100  # of the state machine; fewer where each value is slow
 
     @pytest.fixture
     def make(self) -> Make:
@@ -45,7 +44,7 @@ class StorageConformance:
     @pytest.mark.timeout(60)
     def test_it_agrees_with_a_dict_whatever_is_done_to_it(self, make: Make) -> None:
         limits = settings(
-            max_examples=self.examples,
+            max_examples=100,
             stateful_step_count=12,
             deadline=None,
             phases=(Phase.generate, Phase.shrink),

@@ -28,7 +28,6 @@ def kind(require):
 
 class TestCloudArray(StorageConformance):
     storage_id = "cloud"
-    examples = 30
     keeps_identity = False
     requires_serialization = True
     dump_in_subprocess = True

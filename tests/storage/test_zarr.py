@@ -29,7 +29,6 @@ def zarr(require):
 
 class TestZarrFileArray(StorageConformance):
     storage_id = "zarr_file_array"
-    examples = 30
     keeps_identity = False
     requires_serialization = True
     dump_in_subprocess = True
@@ -44,13 +43,11 @@ class TestZarrFileArray(StorageConformance):
 
 class TestZarrMemoryArray(StorageConformance):
     storage_id = "zarr_memory"
-    examples = 30
     keeps_identity = False
 
 
 class TestZarrSharedMemoryArray(StorageConformance):
     storage_id = "zarr_shared_memory"
-    examples = 30
     keeps_identity = False
     dump_in_subprocess = True
 
