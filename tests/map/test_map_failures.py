@@ -148,3 +148,22 @@ def test_an_error_that_was_lost_since_is_still_the_reason(value, reason):
     seen = snapshot(after, PROPAGATED, "", {"y": value})
     assert seen.reason == reason
     assert seen.error_info == {}
+
+
+@pytest.mark.parametrize("spec", ["b[:], a[i] -> c[i]", "b[q], a[i] -> c[i, q]", "a[i] -> c[i]"])
+@pytest.mark.parametrize("shape", [None, (1,)])
+def test_an_array_of_a_single_call_that_failed_is_an_error_in_each_of_its_parts(spec, shape):
+    def fail(a):
+        raise ValueError("bad")
+
+    pipeline = Pipeline(
+        [
+            PipeFunc(lambda x: x, "a", mapspec="x[i] -> a[i]"),
+            PipeFunc(fail, "b", mapspec="... -> b[q]", internal_shape=shape, print_error=False),
+            PipeFunc(lambda b, a: 1, "c", mapspec=spec),
+        ]
+    )
+    results = pipeline.map({"x": [0, 1]}, error_handling="continue", parallel=False, show_progress=False)
+    for each in results["c"].output.ravel():
+        assert each.reason == "input_is_error"
+        assert each.get_root_causes()[0].exception.args == ("bad",)

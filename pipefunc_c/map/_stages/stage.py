@@ -14,7 +14,7 @@ from pipefunc_c._kernels.tags import ARRAY, ERROR, MISSING
 from pipefunc_c._kernels.taskloop import TaskLoop
 from pipefunc_c._storage.object_chunks import KeptError
 from pipefunc_c.map._stages.call import Call, Input, Invocation
-from pipefunc_c.map._stages.failures import TracebackTable, snapshot
+from pipefunc_c.map._stages.failures import TracebackTable, is_error, snapshot
 from pipefunc_c.map._stages.fixed import requested_elements
 from pipefunc_c.map._stages.given import mapped_given, noted, whole_given
 from pipefunc_c.map._stages.layouts import fix_layouts
@@ -253,7 +253,9 @@ class Stage:
         if name in plan.values:
             return Input(mapped_given(plan.values[name], axes, self.func, name), axes)
         if plan.is_single(name):
-            return Input(plan.single_value(name), axes)
+            value = plan.stores[name].get_from_index(0)
+            # No part of an array that failed is more than its error.
+            return Input(value) if is_error(value) else Input(value, axes)
         store = plan.stores[name]
         if None in axes:
             array, writable = sliced_array(store, self.func, name)
