@@ -336,6 +336,7 @@ cdef class TaskLoop:
         cdef Frame frame = Frame.__new__(Frame)
         cdef Py_ssize_t k
         cdef Source source
+        cdef double remaining
         frame.n_slots = len(self.sources)
         frame.slots = <Slot*>PyMem_Calloc(frame.n_slots + 1, sizeof(Slot))
         frame.arguments = <PyObject**>PyMem_Calloc(frame.n_slots + 1, sizeof(PyObject*))
@@ -349,9 +350,11 @@ cdef class TaskLoop:
             if source.kind == SOURCE_CONSTANT:
                 frame.arguments[k + 1] = <PyObject*>source.value
         odometer_open(&frame.odometer, self.shape, self.strides)
+        # The caller's clock may count from another origin than ours. Ours is read last: a thread that has to
+        # wait in between ends late, never early.
+        remaining = deadline - time.monotonic()
         frame.started = frame.last_clock = frame.last_yield = clock_seconds()
-        # The caller's clock may count from another origin than ours.
-        frame.deadline = deadline - time.monotonic() + frame.started
+        frame.deadline = frame.started + remaining
         frame.stride = frame.countdown = 1
         frame.max_bytes, frame.flag = max_bytes, flag
         frame.stopped = flag is not None and flag[0] != 0
