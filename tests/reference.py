@@ -128,9 +128,9 @@ class Column:
         self._check(index)
         self.kept.pop(index, None)
 
-    def store_error(self, index: int, exception: object, traceback_id: int = 0) -> None:
+    def store_error(self, index: int, exception: object, origin_id: int = 0) -> None:
         self._check(index)
-        self.kept[index] = (ERROR, (exception, traceback_id))
+        self.kept[index] = (ERROR, (exception, origin_id))
 
     def load_error(self, index: int) -> tuple[object, int]:
         if self.tag(index) != ERROR:

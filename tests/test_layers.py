@@ -22,6 +22,7 @@ LAYERS = (
         "_containers",
         "_describe",
         "_errors",
+        "_failure_origin",
         "_faults",
         "_generic_types",
         "_notebook",

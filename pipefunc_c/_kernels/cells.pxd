@@ -47,7 +47,7 @@ cdef class Cells:
     cdef object stored_object(self, Py_ssize_t index)
     cdef Py_ssize_t store_value(self, Py_ssize_t index, object value) except -1
     cdef object load_value(self, Py_ssize_t index, object default)
-    cdef int store_error_value(self, Py_ssize_t index, object error, long long traceback_id) except -1
+    cdef int store_error_value(self, Py_ssize_t index, object error, long long origin_id) except -1
     cdef object take(self, Py_ssize_t index)
 
 

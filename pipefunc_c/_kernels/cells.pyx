@@ -216,9 +216,9 @@ cdef class Cells:
         TAG_STORE(self.tag_bytes, index, tag)
         return object_size(value)
 
-    cdef int store_error_value(self, Py_ssize_t index, object error, long long traceback_id) except -1:
+    cdef int store_error_value(self, Py_ssize_t index, object error, long long origin_id) except -1:
         dropped = self.take(index)
-        (<long long*>self.cell_bytes)[index] = MARK << 32 | traceback_id
+        (<long long*>self.cell_bytes)[index] = MARK << 32 | origin_id
         self.store_object(index, error, TAG_ERROR)
         del dropped
         return 0
@@ -316,10 +316,10 @@ cdef class Cells:
         self.check_index(index)
         self.take(index)
 
-    def store_error(self, Py_ssize_t index, error, long long traceback_id=0):
+    def store_error(self, Py_ssize_t index, error, long long origin_id=0):
         """Store what went wrong for one element, with the number of its traceback."""
         self.check_index(index)
-        self.store_error_value(index, error, traceback_id)
+        self.store_error_value(index, error, origin_id)
 
     def load_error(self, Py_ssize_t index):
         """Give what ``store_error`` was given."""

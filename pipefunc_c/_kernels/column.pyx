@@ -39,7 +39,7 @@ cdef class Column(Cells):
     Attributes
     ----------
     read_error : callable or None
-        ``read_error(index, stored, traceback_id)``: what ``load`` gives for an element that is an error.
+        ``read_error(index, stored, origin_id)``: what ``load`` gives for an element that is an error.
     read_object : callable or None
         ``read_object(index)``: gives an object that was stored in another process or run.
 

@@ -29,7 +29,7 @@ class TaskLoop:
         capture_errors: bool = False,
         invoke: Callable[[int, dict[str, Any]], Sequence[Any]] | None = None,
         propagate: Callable[[int], object] | None = None,
-        intern_traceback: Callable[[BaseException], int] | None = None,
+        intern_origin: Callable[[object], int] | None = None,
     ) -> None: ...
     @property
     def reached(self) -> int: ...

@@ -173,8 +173,8 @@ cdef class TaskLoop:
         ``invoke(index, kwargs) -> sequence``: used instead of ``function``, one value per column.
     propagate : callable, optional
         ``propagate(index)`` gives the error to store for an element one of whose inputs is an error.
-    intern_traceback : callable, optional
-        ``intern_traceback(exception) -> int``: the number under which a captured traceback is kept.
+    intern_origin : callable, optional
+        ``intern_origin(error) -> int``: the number under which it is kept when and where an error happened.
 
     Raises
     ------
@@ -190,7 +190,7 @@ cdef class TaskLoop:
     >>> loop.run(0, 3), squares.objects().tolist()
     (3, [1, 4, 9])
     """
-    cdef object function, invoke, propagate, intern_traceback
+    cdef object function, invoke, propagate, intern_origin
     cdef tuple parameters, keyword_names, sources, shape, columns
     cdef list strides
     cdef object runs
@@ -202,7 +202,7 @@ cdef class TaskLoop:
     # Not __init__: a second call of that could change a loop that runs.
     def __cinit__(
         self, function, parameters, sources, shape, columns, *, n_positional=0, unpack=False, runs=None,
-        capture_errors=False, invoke=None, propagate=None, intern_traceback=None,
+        capture_errors=False, invoke=None, propagate=None, intern_origin=None,
     ):
         if not callable(function):
             raise InvalidTypeError(f"{function!r} is not callable")
@@ -225,7 +225,7 @@ cdef class TaskLoop:
         self.keyword_names = self.parameters[n_positional:] or None
         self.unpack, self.capture_errors = unpack, capture_errors
         self.runs = None if runs is None else np.array(runs, dtype=np.int64).reshape(-1, 2)
-        self.invoke, self.propagate, self.intern_traceback = invoke, propagate, intern_traceback
+        self.invoke, self.propagate, self.intern_origin = invoke, propagate, intern_origin
         self.strides = []
         for source in self.sources:
             axes = (<Source?>source).axes
@@ -432,7 +432,7 @@ cdef class TaskLoop:
         failed = False
         for column, value in zip(self.columns, values):
             if type(value) is FailedValue:
-                (<Column>column).store_error_value(index, value.error, self.traceback_number(value.error))
+                (<Column>column).store_error_value(index, value.error, self.origin_number(value.error))
                 failed = True
             else:
                 frame.nbytes += store_element(<Column>column, index, <PyObject*>value)
@@ -450,15 +450,16 @@ cdef class TaskLoop:
         if self.propagate is None:
             raise OperationError(f"an input of element {index} is an error")
         error = self.propagate(index)
+        number = self.origin_number(error)
         for column in self.columns:
-            (<Column>column).store_error_value(index, error, 0)
+            (<Column>column).store_error_value(index, error, number)
         frame.failed += 1
         return 0
 
-    cdef object traceback_number(self, error):
-        number = 0 if self.intern_traceback is None else self.intern_traceback(error)
-        # A traceback holds the frames, and they hold the arguments.
-        error.__traceback__ = None
+    cdef object origin_number(self, error):
+        number = 0 if self.intern_origin is None else self.intern_origin(error)
+        if isinstance(error, BaseException):  # a traceback holds the frames, and they hold the arguments
+            error.__traceback__ = None
         return number
 
     cdef int fail(self, Frame frame, error) except -1:
@@ -470,7 +471,7 @@ cdef class TaskLoop:
             for column in self.columns:
                 (<Column>column).take(index)
             raise error
-        number = self.traceback_number(error)
+        number = self.origin_number(error)
         for column in self.columns:
             (<Column>column).store_error_value(index, error, number)
         frame.failed += 1

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from pipefunc_c._kernels.column import Column
-    from pipefunc_c._storage.packing import Packed, Runs, TracebackText
+    from pipefunc_c._storage.packing import OriginOf, Packed, Runs
     from pipefunc_c._storage.records import Record
 
 
@@ -69,7 +69,7 @@ class Committer:
         columns: Sequence[Column],
         runs: Runs | None = None,
         *,
-        traceback_text: TracebackText | None = None,
+        origin_of: OriginOf | None = None,
         outputs: Sequence[str] = (),
     ) -> None:
         """Commit elements of all outputs of a stage.
@@ -86,8 +86,8 @@ class Committer:
             One per output.
         runs
             ndarray of int64, shape (n_runs, 2): only these elements of the range; None for all.
-        traceback_text
-            Gives the text of a traceback by its number.
+        origin_of
+            Gives what is kept of when and where an error happened, by its number.
         outputs
             Names of the outputs, for messages.
 
@@ -103,7 +103,7 @@ class Committer:
         start, stop, runs = clip_runs(runs, start, stop)
         names = [*outputs, *[""] * (len(columns) - len(outputs))]
         packed = [
-            pack(column, start, stop, runs, traceback_text=traceback_text, output=name)
+            pack(column, start, stop, runs, origin_of=origin_of, output=name)
             for column, name in zip(columns, names, strict=True)
         ]
         self.commit_packed(stage, attempt, packed)

@@ -1,4 +1,4 @@
-"""Rewrite what is committed as one pair of files, and write columns that were kept in memory."""
+"""Rewrite what is committed as one pair of files, or replace it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from pipefunc_c._faults import fault_point
 from pipefunc_c._storage.commits import CommittedRun
 from pipefunc_c._storage.ledger import LedgerWriter, byte_view
-from pipefunc_c._storage.packing import CELL_BITS, COMPLEX_BITS, pack
+from pipefunc_c._storage.packing import CELL_BITS, COMPLEX_BITS
 from pipefunc_c._storage.pieces import BLOCK_BYTES
 from pipefunc_c._storage.records import (
     ARRAYS,
@@ -29,8 +29,7 @@ from pipefunc_c._storage.records import (
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from pipefunc_c._kernels.column import Column
-    from pipefunc_c._storage.packing import Packed, TracebackText
+    from pipefunc_c._storage.packing import Packed
     from pipefunc_c._storage.pieces import Piece
 
 COMPACTED, PERSISTED = "compacted", "persisted"
@@ -180,46 +179,6 @@ class _Merger:
             for number in np.flatnonzero((self._starts < high) & (self._stops > low)).tolist():
                 self._pieces[number].lay_over(kind, low, high, values)
             yield values
-
-
-def persist_column(
-    folder: str | Path, column: Column, *, sync: bool = False, traceback_text: TracebackText | None = None
-) -> None:
-    """Write a column as the only stage, 0, of a folder, in place of what is there.
-
-    Parameters
-    ----------
-    folder
-        The folder.
-    column
-        The column.
-    sync
-        Whether to force the files to the disk.
-    traceback_text
-        Gives the text of a traceback by its number.
-
-    Raises
-    ------
-    InvalidTypeError
-        If an object cannot be pickled.
-    RunFolderWriteError
-        If the files cannot be written; what was there is untouched then.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> from pipefunc_c._kernels.column import Column
-    >>> from pipefunc_c._storage.commits import restore
-    >>> column, other, folder = Column(2), Column(2), tempfile.mkdtemp()
-    >>> column.store(0, {"a": 1})
-    >>> persist_column(folder, column)
-    >>> restore(folder, {0: [other]})
-    {0: array([ True, False])}
-    >>> other.load(0)
-    {'a': 1}
-    """
-    packed = pack(column, 0, column.size, traceback_text=traceback_text)
-    replace_records(folder, PERSISTED, [packed], sync=sync)
 
 
 def replace_records(folder: str | Path, name: str, records: Iterable[Packed], *, sync: bool = False) -> None:

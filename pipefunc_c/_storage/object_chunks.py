@@ -51,34 +51,34 @@ class KeptError:
     ----------
     stored
         What was stored as the error.
-    traceback
-        Text of its traceback; "" if unknown.
+    origin
+        What is known of when and where it happened; None if nothing is.
 
     Examples
     --------
-    >>> kept = KeptError.of(ValueError("no"), "Traceback ...")
-    >>> kept.error, kept.traceback
-    (ValueError('no'), 'Traceback ...')
+    >>> kept = KeptError.of(ValueError("no"), "on Monday")
+    >>> kept.error, kept.origin
+    (ValueError('no'), 'on Monday')
     """
 
-    __slots__ = ("_stored", "traceback")
+    __slots__ = ("_stored", "origin")
 
-    def __init__(self, stored: object, traceback: str) -> None:
+    def __init__(self, stored: object, origin: Any) -> None:
         self._stored = stored
-        self.traceback = traceback
+        self.origin = origin
 
     @classmethod
-    def of(cls, error: object, traceback: str, *, portable: bool = True) -> KeptError:
+    def of(cls, error: object, origin: Any, *, portable: bool = True) -> KeptError:
         """Keep an error. The exceptions of users are pickled one by one: many cannot be read back."""
         if not isinstance(error, BaseException) or (type(error).__module__ == "builtins" and not vars(error)):
-            return cls(error, traceback)
+            return cls(error, origin)
         summary = f"{type(error).__qualname__}: {message_of(error)}"
         try:
             frozen = _Frozen(dump(error, portable=portable), summary)
         except Exception as reason:  # any user class may refuse
             text = f"{summary} (only this text could be kept: {message_of(reason)})"
-            return cls(OperationError(text, detail=summary), traceback)
-        return cls(frozen, traceback)
+            return cls(OperationError(text, detail=summary), origin)
+        return cls(frozen, origin)
 
     @property
     def error(self) -> Any:
@@ -93,7 +93,7 @@ class KeptError:
         return self._stored
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return KeptError, (self._stored, self.traceback)
+        return KeptError, (self._stored, self.origin)
 
 
 def dump(value: object, *, portable: bool) -> bytes:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pipefunc_c._kernels.column import Column
 
     Runs = npt.NDArray[np.int64]
-    TracebackText = Callable[[int], str]
+    OriginOf = Callable[[int], object]
 
 # Objects per pickle: looking at one element decodes no more than these.
 OBJECTS_PER_CHUNK = 16_384
@@ -132,7 +132,7 @@ def pack(
     runs: Runs | None = None,
     *,
     portable: bool = True,
-    traceback_text: TracebackText | None = None,
+    origin_of: OriginOf | None = None,
     output: str = "",
 ) -> Packed:
     """Turn elements of a column into buffers.
@@ -147,8 +147,8 @@ def pack(
         ndarray of int64, shape (n_runs, 2): only these elements of the range; None packs all.
     portable
         Whether a process may read it that is not forked from this one.
-    traceback_text
-        Gives the text of a traceback by its number.
+    origin_of
+        Gives what is kept of when and where an error happened, by its number.
     output
         Name for messages.
 
@@ -197,7 +197,7 @@ def pack(
     if seen & _OBJECT_BITS:
         indices = np.flatnonzero(tags >= OBJECT)
         indices = start + indices if isinstance(chosen, slice) else chosen[indices]
-        read = _Reader(column, portable=portable, traceback_text=traceback_text)
+        read = _Reader(column, portable=portable, origin_of=origin_of)
         packed.objects = tuple(
             pack_values(part, read.values(part), portable=portable, output=output) for part in _parts(indices)
         )
@@ -230,10 +230,10 @@ def _pack_arrays(
 class _Reader:
     """Reads the objects and errors of a column in the form in which they are pickled."""
 
-    def __init__(self, column: Column, *, portable: bool, traceback_text: TracebackText | None) -> None:
+    def __init__(self, column: Column, *, portable: bool, origin_of: OriginOf | None) -> None:
         self._column = column
         self._portable = portable
-        self._text = traceback_text
+        self._origin_of = origin_of
 
     def values(self, indices: list[int]) -> list[Any]:
         column, first, last = self._column, indices[0], indices[-1] + 1
@@ -245,7 +245,8 @@ class _Reader:
         error, number = self._column.load_error(index)
         if isinstance(error, KeptError):
             return error
-        return KeptError.of(error, self._text(number) if self._text else "", portable=self._portable)
+        origin = None if self._origin_of is None else self._origin_of(number)
+        return KeptError.of(error, origin, portable=self._portable)
 
 
 def unpack(packed: Packed, column: Column) -> None:

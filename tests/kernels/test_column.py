@@ -158,7 +158,7 @@ def test_clear_makes_an_element_missing(value) -> None:
     assert filled.typed().tolist() == [1.5, 0.0]
 
 
-def test_an_error_keeps_what_was_stored_and_its_traceback_id() -> None:
+def test_an_error_keeps_what_was_stored_and_its_origin_id() -> None:
     filled, error = Column(4), ValueError("bad")
     filled.store_error(2, error, 7)
     assert filled.load_error(2) == (error, 7)
@@ -173,11 +173,11 @@ def test_an_error_keeps_what_was_stored_and_its_traceback_id() -> None:
             filled.load_error(other)
 
 
-@pytest.mark.parametrize("traceback_id", [0, 1, 2**31 - 1], ids=repr)
-def test_traceback_ids_survive(traceback_id) -> None:
+@pytest.mark.parametrize("origin_id", [0, 1, 2**31 - 1], ids=repr)
+def test_origin_ids_survive(origin_id) -> None:
     filled = Column(1)
-    filled.store_error(0, b"pickled", traceback_id)
-    assert filled.load_error(0) == (b"pickled", traceback_id)
+    filled.store_error(0, b"pickled", origin_id)
+    assert filled.load_error(0) == (b"pickled", origin_id)
 
 
 def test_read_error_says_what_load_gives() -> None:

@@ -26,11 +26,11 @@ from map.crash_runs import (
     make_pipeline,
     outputs_of,
 )
+from storage.committed import persist_column
 
 from pipefunc_c import PipeFunc, Pipeline
 from pipefunc_c._kernels.column import Column
 from pipefunc_c._storage.commits import restore
-from pipefunc_c._storage.compaction import persist_column
 from pipefunc_c.exceptions import RunFolderInUseError, RunFolderWriteError
 from pipefunc_c.map import load_outputs
 from pipefunc_c.map._run_folder.run_info import RunFolderNotFoundError

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
+from datetime import datetime
 
 import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
 import xarray as xr
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from map.labelled import FUNCTIONS, INPUTS, double, mapped
 
@@ -77,6 +78,25 @@ class TestDatasets:
         dataset, _ = datasets([mapped(lambda k: values[k], "v", "k[i] -> v[i]")], {"k": range(4)})
         assert dataset["v"].dtype == object
         assert dataset["v"].values.tolist() == values
+
+    @pytest.mark.parametrize("other", ["text", datetime(2020, 2, 2), 2.5, True], ids=repr)
+    def test_none_stays_none_whatever_is_beside_it(self, datasets, other):
+        function = mapped(lambda k, m: k, "v", "k[i], m[i] -> v[i]")
+        dataset, frame = datasets([function], {"k": [None, other], "m": [other, None]})
+        assert dataset["v"].values.tolist() == frame["v"].tolist() == [None, other]
+        assert dataset["k:m"].values.tolist() == [(None, other), (other, None)]
+        assert (frame["k"].tolist(), frame["m"].tolist()) == ([None, other], [other, None])
+
+    def test_strings_and_times_are_those_of_pandas(self, datasets):
+        names, times = ["a", "b"], [datetime(2020, 2, 2), datetime(2020, 2, 3)]
+        functions = [
+            mapped(lambda k: names[k], "name", "k[i] -> name[i]"),
+            mapped(lambda k: times[k], "time", "k[i] -> time[i]"),
+        ]
+        dataset, frame = datasets(functions, {"k": range(2)})
+        assert dataset["time"].dtype.kind == "M"
+        assert frame["time"].dtype.kind == "M"
+        assert frame["name"].tolist() == ["a", "b"]
 
     def test_several_inputs_of_an_axis_are_one_index(self, datasets):
         dataset, _ = datasets(
@@ -328,6 +348,7 @@ def grids(draw):
 
 @settings(max_examples=60, deadline=None)
 @given(grids())
+@example((1, 2, {(0, 0): None, (0, 1): "text"}, "i, j", None))
 def test_frames_hold_what_nested_loops_give(grid):
     n_i, n_j, values, axes, fixed = grid
     if fixed == 0 and n_i == 0:

@@ -15,6 +15,7 @@ import pytest
 from map.run_folders import X, commit, describe, opened, started
 
 from pipefunc_c import pipefunc
+from pipefunc_c._failure_origin import FailureOrigin
 from pipefunc_c._kernels.column import Column
 from pipefunc_c._storage.commits import Committer
 from pipefunc_c._storage.compaction import compact
@@ -220,6 +221,9 @@ def after(y):
     return y
 
 
+WHEN = "2020-02-02T20:20:02+00:00"
+
+
 @pytest.fixture
 def failed(tmp_path):
     """Give the folder of a run in which two elements failed, and those that need them."""
@@ -232,8 +236,11 @@ def failed(tmp_path):
         y.store_error(index, ValueError(f"{X[index]} is too large"), 0)
         z.store_error(index, PROPAGATED, 0)
     committer = Committer(info.folder, "w")
-    committer.commit(0, 0, 3, 0, [y], traceback_text=lambda _number: "Traceback: somewhere\n")
-    committer.commit(1, 0, 3, 0, [z])
+    origin = FailureOrigin(
+        "Traceback: somewhere\n", "2020-02-02T20:20:02+00:00", "ann", "node7", "10.0.0.7", "/tmp"
+    )
+    committer.commit(0, 0, 3, 0, [y], origin_of=lambda _number: origin)
+    committer.commit(1, 0, 3, 0, [z], origin_of=lambda _number: FailureOrigin.here())
     committer.close()
     return info.folder
 
@@ -245,6 +252,9 @@ def test_errors_come_back_with_their_arguments(failed):
     assert y[2].kwargs == {"value": 3.0, "factor": 2}
     assert str(y[2].exception) == "3.0 is too large"
     assert y[2].traceback.startswith("Traceback: somewhere")
+    assert y[2].timestamp == WHEN
+    assert (y[2].user, y[2].machine, y[2].ip_address) == ("ann", "node7", "10.0.0.7")
+    assert y[2].current_directory == "/tmp"
     with pytest.raises(ValueError, match="3.0 is too large"):
         y[2].reproduce()
 

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import gc
+import getpass
+import os
 import pickle
+import platform
+import time
 import tracemalloc
 import weakref
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from datetime import datetime, timedelta
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from pipefunc_c import ErrorSnapshot, PipeFunc, Pipeline, pipefunc
-from pipefunc_c.map._stages.failures import PROPAGATED, snapshot
+from pipefunc_c._failure_origin import FailureOrigin
+from pipefunc_c.map import load_outputs
+from pipefunc_c.map._stages.failures import PROPAGATED, OriginTable, snapshot
+from pipefunc_c.parallel import WorkerPool
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -86,6 +96,78 @@ class TestTracebacks:
         assert "repeated" in error.traceback
 
 
+def moved_away(x, folder):
+    """Fail in a folder of one's own, as a program does that was started elsewhere."""
+    Path(folder, str(x)).mkdir()
+    os.chdir(Path(folder, str(x)))
+    time.sleep(1.1)
+    raise ValueError(f"no {x}")
+
+
+class TestOrigins:
+    """When and where an element failed, not when and where somebody looks at it."""
+
+    def test_when_it_failed(self):
+        before = datetime.now().astimezone().replace(microsecond=0)
+        results = run([odd_fails, after], {"x": [0, 1, 3]})
+        ended = datetime.now().astimezone()
+        time.sleep(1.1)
+        for name in "yz":
+            for error in results[name].output[1:]:
+                assert before <= datetime.fromisoformat(error.timestamp) <= ended
+        assert results["y"].output[1].timestamp == results["y"].store.to_array()[1].timestamp
+
+    @pytest.mark.parametrize("storage", [None, "dict", "zarr_file_array"])
+    def test_a_run_folder_keeps_it(self, storage, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        folder = tmp_path / "run"
+        errors = run([odd_fails, after], {"x": [1, 3]}, run_folder=folder, storage=storage)
+        kept = [(each.timestamp, each.machine) for each in errors["y"].output]
+        skipped = [each.timestamp for each in errors["z"].output]
+        monkeypatch.chdir("/")
+        time.sleep(1.1)
+        loaded = load_outputs("y", run_folder=folder)
+        resumed = run([odd_fails, after], {"x": [1, 3]}, run_folder=folder, storage=storage, resume=True)
+        for found in (loaded, resumed["y"].output):
+            assert [(each.timestamp, each.machine) for each in found] == kept
+            assert [each.current_directory for each in found] == [str(tmp_path)] * 2
+            assert all(each.user == getpass.getuser() for each in found)
+        assert [each.timestamp for each in load_outputs("z", run_folder=folder)] == skipped
+        assert [each.timestamp for each in resumed["z"].output] == skipped
+
+    @pytest.mark.parametrize("executor", [None, ThreadPoolExecutor, ProcessPoolExecutor])
+    def test_workers_say_when_and_where(self, executor, tmp_path, monkeypatch):
+        if executor is ThreadPoolExecutor:
+            monkeypatch.chdir(tmp_path)  # back again at the end
+        pipeline = Pipeline([PipeFunc(moved_away, "y", mapspec="x[i] -> y[i]", print_error=False)])
+        with (executor or WorkerPool)(2) as pool:
+            began = datetime.now().astimezone()
+            results = pipeline.map(
+                {"x": [0, 1], "folder": str(tmp_path)},
+                executor=pool,
+                error_handling="continue",
+                show_progress=False,
+            )
+        ended = datetime.now().astimezone()
+        time.sleep(1.1)
+        for error in results["y"].output:
+            assert Path(error.current_directory).parent == tmp_path
+            assert began + timedelta(seconds=1) <= datetime.fromisoformat(error.timestamp) <= ended
+            assert error.machine == platform.node()
+            assert error.traceback.endswith(f"ValueError: {error.exception}\n")
+
+    def test_the_origins_of_a_long_run_are_few(self):
+        table = OriginTable()
+        numbers = set()
+        for _ in range(10_000):
+            try:
+                raise ValueError("no")
+            except ValueError as error:
+                numbers.add(table.intern(error))
+        assert len(numbers) < 10
+        assert len({id(table[number].traceback) for number in numbers}) == 1
+
+
 def test_results_with_errors_can_be_pickled():
     results = run([odd_fails, after], {"x": [0, 1]})
     copied = pickle.loads(pickle.dumps(results))
@@ -145,7 +227,7 @@ def test_a_failure_costs_at_most_300_bytes():
 )
 def test_an_error_that_was_lost_since_is_still_the_reason(value, reason):
     # Its file was damaged, so it is missing now; what it caused is still known.
-    seen = snapshot(after, PROPAGATED, "", {"y": value})
+    seen = snapshot(after, PROPAGATED, FailureOrigin(), {"y": value})
     assert seen.reason == reason
     assert seen.error_info == {}
 

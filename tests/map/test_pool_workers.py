@@ -158,15 +158,15 @@ def test_no_guard_is_needed(way, tmp_path):
 # -- what a worker has of its own --------------------------------------------------------------------
 
 
-def draw(x: int) -> tuple[int, float, float]:
+def draw(x: int) -> tuple[int, float, float, float]:
     time.sleep(0.002)
-    return os.getpid(), random.random(), float(np.random.random())
+    return os.getpid(), time.monotonic(), random.random(), float(np.random.random())
 
 
 def streams(n: int = 100) -> list[list[tuple[float, float]]]:
     """Give what each worker drew, in order."""
-    rows = values(draw, n)
-    return [[(a, b) for each, a, b in rows if each == pid] for pid in sorted({pid for pid, _, _ in rows})]
+    rows = sorted(values(draw, n))  # in time, which is not always in the order of the elements
+    return [[(a, b) for each, _, a, b in rows if each == pid] for pid in sorted({row[0] for row in rows})]
 
 
 @alone

@@ -10,7 +10,9 @@ from kernels.values import identical
 from pipefunc_c._kernels.column import Column
 from pipefunc_c._kernels.tags import MISSING
 from pipefunc_c._storage.commits import CommittedRun, Committer
+from pipefunc_c._storage.compaction import PERSISTED, replace_records
 from pipefunc_c._storage.object_chunks import KeptError
+from pipefunc_c._storage.packing import pack
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -71,12 +73,17 @@ def write_run(folder: Path) -> dict[int, dict[int, int]]:
             (second, 3, 7, None, 1),
         ):
             fill(columns, stage, start, stop, attempt)
-            committer.commit(stage, start, stop, attempt, columns, runs, traceback_text=lambda n: f"text {n}")
+            committer.commit(stage, start, stop, attempt, columns, runs, origin_of=lambda n: f"text {n}")
             chosen = range(start, stop) if runs is None else [i for a, b in runs for i in range(a, b)]
             won.update(dict.fromkeys(chosen, attempt))
     first.close()
     second.close()
     return winners
+
+
+def persist_column(folder: Path | str, column: Column, *, sync: bool = False) -> None:
+    """Write a column as the only stage of a folder, in place of what is there."""
+    replace_records(folder, PERSISTED, [pack(column, 0, column.size)], sync=sync)
 
 
 def restored(folder: Path) -> dict[int, tuple[list[Column], np.ndarray]]:
@@ -92,7 +99,7 @@ def matches(column: Column, index: int, value) -> bool:
     if is_error(value):
         kept = column.load_error(index)[0]
         assert isinstance(kept, KeptError)
-        return (type(kept.error), str(kept.error), kept.traceback) == (ValueError, str(value[1]), "text 3")
+        return (type(kept.error), str(kept.error), kept.origin) == (ValueError, str(value[1]), "text 3")
     return identical(column.load(index), value)
 
 

@@ -22,13 +22,14 @@ from storage.committed import (
     fill,
     matches,
     new_columns,
+    persist_column,
     restored,
     write_run,
 )
 
 from pipefunc_c._kernels.column import Column
 from pipefunc_c._storage.commits import CommittedRun, Committer, restore
-from pipefunc_c._storage.compaction import compact, persist_column
+from pipefunc_c._storage.compaction import compact
 from pipefunc_c.exceptions import OperationError, RunFolderWriteError
 
 if TYPE_CHECKING:
@@ -353,8 +354,9 @@ compact(Path({folder!r}))
 
 PERSISTS = """
 import sys
+sys.path[:0] = {path!r}
 from pipefunc_c._kernels.column import Column
-from pipefunc_c._storage.compaction import persist_column
+from storage.committed import persist_column
 for value in (["old", 1.5], ["new", 2.5]):
     column = Column(2)
     column.store(0, value[0])
@@ -378,7 +380,7 @@ def finish(folder: Path) -> None:
         for index in np.flatnonzero(~present).tolist():
             columns = new_columns(stage)
             fill(columns, stage, index, index + 1)
-            committer.commit(stage, index, index + 1, attempt, columns, traceback_text=lambda n: f"text {n}")
+            committer.commit(stage, index, index + 1, attempt, columns, origin_of=lambda n: f"text {n}")
     committer.close()
 
 
@@ -424,7 +426,7 @@ def test_a_kill_loses_what_was_in_flight_only(tmp_path, run_folder, fault):
     ],
 )
 def test_a_kill_while_persisting_leaves_the_old_or_the_new(tmp_path, fault, expected):
-    run_until_killed(PERSISTS.format(folder=str(tmp_path)), fault)
+    run_until_killed(PERSISTS.format(path=sys.path, folder=str(tmp_path)), fault)
     column = Column(2)
     restore(tmp_path, {0: [column]})
     assert column.objects().tolist() == (expected or [None, None])

@@ -10,10 +10,10 @@ from multiprocessing import get_context
 
 import numpy as np
 import pytest
+from storage.committed import persist_column
 from storage.conformance import StorageConformance
 
 from pipefunc_c._kernels.column import Column
-from pipefunc_c._storage.compaction import persist_column
 from pipefunc_c._storage.file import FileArray
 from pipefunc_c._storage.memory import DictArray
 

@@ -226,11 +226,11 @@ def test_objects_that_came_packed_can_be_packed_again():
     first, second = Column(2), Column(2)
     unpack(pack(filled([["a"], 1]), 0, 2), first)
     first.store_error(1, ValueError("no"), 0)
-    unpack(pack(first, 0, 2, traceback_text=lambda number: f"text {number}"), second)
+    unpack(pack(first, 0, 2, origin_of=lambda number: f"text {number}"), second)
     third = Column(2)
     unpack(pack(second, 0, 2), third)
     assert third.load(0) == ["a"]
-    assert third.load_error(1)[0].traceback == "text 0"
+    assert third.load_error(1)[0].origin == "text 0"
 
 
 def test_an_object_that_another_storage_gives_is_still_found():
@@ -325,14 +325,14 @@ def test_errors_come_back_with_their_traceback(error, text):
     column, other, seen = Column(2), Column(2), []
     column.store_error(0, error, 7)
     column.store(1, ["next to it"])
-    unpack(through_bytes(pack(column, 0, 2, traceback_text=lambda number: f"traceback {number}")), other)
+    unpack(through_bytes(pack(column, 0, 2, origin_of=lambda number: f"traceback {number}")), other)
     other.read_error = lambda index, stored, number: seen.append((index, stored, number)) or "shown"
     assert other.load(0) == "shown"
     [(index, stored, _)] = seen
     assert index == 0
     assert isinstance(stored, KeptError)
     assert text in str(stored.error)
-    assert stored.traceback == "traceback 7"
+    assert stored.origin == "traceback 7"
     assert other.load(1) == ["next to it"]
 
 
@@ -341,7 +341,7 @@ def test_many_errors_with_one_traceback_are_small():
     for index in range(1000):
         column.store_error(index, ValueError(f"no {index}"), 0)
     text = "x" * 500
-    packed = pack(column, 0, 1000, traceback_text=lambda _: text)
+    packed = pack(column, 0, 1000, origin_of=lambda _: text)
     assert packed.nbytes / 1000 <= 100
 
 

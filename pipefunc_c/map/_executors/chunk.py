@@ -24,7 +24,7 @@ from pipefunc_c._optional import require
 from pipefunc_c._remote_failure import RemoteFailure
 from pipefunc_c._storage.packing import pack, pack_to_bytes
 from pipefunc_c.map._executors.random_streams import Process, begins_run, legacy_states, this_process
-from pipefunc_c.map._stages.failures import TracebackTable
+from pipefunc_c.map._stages.failures import OriginTable
 from pipefunc_c.map._stages.given import elements_of, noted, opened
 from pipefunc_c.map._stages.layouts import fix_layouts
 from pipefunc_c.parallel._environment import seed_worker
@@ -206,13 +206,13 @@ def run_chunk(chunk: Chunk) -> ChunkResult:
     began = _prepare_random_streams(chunk)
     func = static.call.func
     columns = [Column(chunk.size) for _ in func.output_names]
-    tracebacks = TracebackTable()
+    origins = OriginTable()
     try:
         with noted(func):
             sources = [_source(static, chunk, name) for name in static.call.names]
     except Exception as error:  # an input that is read here
         return ChunkResult(failure=RemoteFailure.of(error))
-    loop, invocation = static.call.loop(sources, (chunk.size,), columns, tracebacks)
+    loop, invocation = static.call.loop(sources, (chunk.size,), columns, origins)
     current = _open_mark(chunk.mark)
     failure = None
     reached = 0
@@ -226,7 +226,7 @@ def run_chunk(chunk: Chunk) -> ChunkResult:
             reached = loop.reached
             failure = RemoteFailure.of(error, is_to_blame=not invocation.in_hook)
         outputs = tuple(
-            pack_to_bytes(pack(column, 0, reached, traceback_text=tracebacks.__getitem__, output=name))
+            pack_to_bytes(pack(column, 0, reached, origin_of=origins.__getitem__, output=name))
             for column, name in zip(columns, func.output_names, strict=True)
         )
     except Exception as error:  # a result that cannot be pickled

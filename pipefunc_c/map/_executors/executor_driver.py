@@ -276,7 +276,7 @@ class ExecutorDriver:
         if self._plan.error_handling == "raise":
             return self._fail(job, error, index, is_to_blame=True)
         for column in stage.columns:
-            column.store_error(index, error, stage.tracebacks.intern(error))
+            column.store_error(index, error, stage.origins.intern(error))
         stage.failed += 1
         self._plan.keep(stage, job.lease_of(index, index + 1), index + 1)
         if job.parts:

@@ -176,15 +176,15 @@ class Recovery:
     def store(self, number: int, index: int, error: Exception) -> None:
         """Store the error of an element that is given up, as if its function had raised it."""
         stage = self._plan.stages[number]
-        text = stage.tracebacks.intern(error)
+        origin_id = stage.origins.intern(error)
         for column, name in zip(stage.columns, stage.func.output_names, strict=True):
-            column.store_error(index, error, text)
+            column.store_error(index, error, origin_id)
             packed = pack(
                 column,
                 index,
                 index + 1,
                 portable=False,
-                traceback_text=stage.tracebacks.__getitem__,
+                origin_of=stage.origins.__getitem__,
                 output=name,
             )
             for chunk in packed.objects:  # for workers of later stages

@@ -249,7 +249,7 @@ def _objects_of(stage: Stage, column: Column, name: str, start: int, stop: int) 
         stop,
         stage.requested.runs,
         portable=False,
-        traceback_text=stage.tracebacks.__getitem__,
+        origin_of=stage.origins.__getitem__,
         output=name,
     )
     first = None

@@ -9,7 +9,7 @@ import numpy as np
 from pipefunc_c._optional import require
 from pipefunc_c.exceptions import InvalidValueError
 from pipefunc_c.map._results.dataset import SEPARATOR
-from pipefunc_c.map._results.labelled_values import DimensionlessArray, narrowed, single_cell
+from pipefunc_c.map._results.labelled_values import DimensionlessArray, has_none, narrowed, single_cell
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -104,7 +104,10 @@ def _unwrapped(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
 def to_pandas(dataset: xr.Dataset) -> pd.DataFrame:
     """Make a pandas frame of a dataset."""
     pandas = require("pandas", extra="pandas")
-    columns = columns_of(dataset)
+    columns: dict[str, Any] = {
+        name: pandas.Series(values, dtype=object) if has_none(values) else values
+        for name, values in columns_of(dataset).items()
+    }
     length = int(np.prod(list(dataset.sizes.values()), dtype=np.int64)) if columns else 0
     frame: pd.DataFrame = pandas.DataFrame(columns, index=pandas.RangeIndex(length))
     return frame

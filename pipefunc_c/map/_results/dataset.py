@@ -8,7 +8,7 @@ import numpy as np
 
 from pipefunc_c._optional import require
 from pipefunc_c.exceptions import ShapeError
-from pipefunc_c.map._results.labelled_values import along, as_array, filled, zero_axes
+from pipefunc_c.map._results.labelled_values import along, as_array, filled, has_none, zero_axes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable
@@ -145,8 +145,18 @@ class DatasetBuilder:
         """Give the dataset; an output that labels an axis is a coordinate only."""
         xarray = require("xarray", extra="xarray")
         # All in the order in which they came: it is that of the dimensions, and of the columns of a frame.
-        dataset: xr.Dataset = xarray.Dataset(self._variables)
+        variables = {name: _variable(xarray, *variable) for name, variable in self._variables.items()}
+        dataset: xr.Dataset = xarray.Dataset(variables)
         return dataset.set_coords(self._coordinates)
+
+
+def _variable(xarray: Any, dims: tuple[str, ...], values: Any) -> Any:
+    """Keep each None: a variable that is made of objects has gone through pandas."""
+    if not isinstance(values, np.ndarray) or not has_none(values):
+        return dims, values
+    variable = xarray.Variable(dims, np.empty(values.shape, dtype=object))
+    variable.values[...] = values
+    return variable
 
 
 def _joined(names: list[str], arrays: list[npt.NDArray[Any]]) -> Any:

@@ -210,6 +210,17 @@ def single_cell(value: object) -> npt.NDArray[np.object_]:
     return cells.reshape(())
 
 
+def has_none(array: npt.NDArray[Any]) -> bool:
+    """Tell whether an array has elements that are None: beside strings and times pandas makes NaN of them.
+
+    Examples
+    --------
+    >>> has_none(np.array(["a", None])), has_none(np.array(["a", "b"]))
+    (True, False)
+    """
+    return array.dtype == object and any(value is None for value in array.flat)
+
+
 def along(value: Any, axes: Axes) -> npt.NDArray[Any]:
     """Give an array over the axes that have a name; along the others it is taken whole, as the function does.
 

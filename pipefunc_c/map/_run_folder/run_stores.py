@@ -15,7 +15,6 @@ from pipefunc_c._storage.column_array import ColumnArray
 from pipefunc_c._storage.commits import CommittedRun
 from pipefunc_c._storage.file import FileArray
 from pipefunc_c._storage.memory import MemoryArray
-from pipefunc_c._storage.object_chunks import KeptError
 from pipefunc_c.exceptions import ErrorSnapshot, OperationError, PropagatedErrorSnapshot
 from pipefunc_c.map._run_folder.run_files import read_value
 from pipefunc_c.map._stages.failures import snapshot
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     from pipefunc_c._spec.dimensions import Shape
     from pipefunc_c._spec.mapspec import MapSpec
     from pipefunc_c._storage.base import StorageBase
+    from pipefunc_c._storage.object_chunks import KeptError
     from pipefunc_c.map._run_folder.run_info import RunInfo
 
 FUNCTIONS = "functions.cloudpickle"
@@ -137,17 +137,15 @@ class StoreOpener:
 
     # -- errors --------------------------------------------------------------------------------------
 
-    def _read_error(self, name: str, index: int, stored: object, _traceback_id: int) -> Any:
-        text = ""
-        if isinstance(stored, KeptError):
-            text, stored = stored.traceback, stored.error
+    def _read_error(self, name: str, index: int, kept: KeptError, _origin_id: int) -> Any:
+        stored, origin = kept.error, kept.origin
         func = self._function(name)
         if func is not None:
-            return snapshot(func, stored, text, self._arguments(func, index))
+            return snapshot(func, stored, origin, self._arguments(func, index))
         lost = partial(_raise_lost, name)
         if isinstance(stored, BaseException):
-            return ErrorSnapshot(lost, stored, (), {}, traceback=text)
-        return PropagatedErrorSnapshot({}, lost, "input_is_error", {})
+            return ErrorSnapshot(lost, stored, (), {}, *origin)
+        return PropagatedErrorSnapshot({}, lost, "input_is_error", {}, origin.timestamp)
 
     @cached_property
     def _functions(self) -> dict[str, PipeFunc[..., Any] | None]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pipefunc_c._function.resource_use import by_present_names
 from pipefunc_c._kernels.source import Source, constant, elements, slices
 from pipefunc_c._kernels.taskloop import FailedValue, InputIsError, TaskLoop
-from pipefunc_c.map._stages.failures import PROPAGATED, TracebackTable, error_info
+from pipefunc_c.map._stages.failures import PROPAGATED, OriginTable, error_info
 from pipefunc_c.map._stages.given import opened
 from pipefunc_c.map._stages.stage_resources import ResourcesError
 
@@ -98,7 +98,7 @@ class Call:
         sources: Sequence[Source],
         shape: tuple[int, ...],
         columns: Sequence[Column],
-        tracebacks: TracebackTable,
+        origins: OriginTable,
         runs: npt.NDArray[np.int64] | None = None,
     ) -> tuple[TaskLoop, Invocation]:
         """Make the loop over elements; the fast one where nothing but the function is to be called."""
@@ -119,7 +119,7 @@ class Call:
             capture_errors=self.keeps_going,
             invoke=invocation if is_general else None,
             propagate=_propagated if self.keeps_going else None,
-            intern_traceback=tracebacks.intern,
+            intern_origin=origins.intern,
         )
         return loop, invocation
 

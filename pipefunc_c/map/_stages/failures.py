@@ -1,16 +1,18 @@
-"""Errors of elements while they are kept: the exception and the number of its traceback, nothing else.
+"""Errors of elements while they are kept: the exception and the number of its origin, nothing else.
 
 The snapshots that users see are built when they are looked at, from the inputs of the element.
 """
 
 from __future__ import annotations
 
+import time
 import traceback
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pipefunc_c._describe import message_of
+from pipefunc_c._failure_origin import FailureOrigin
 from pipefunc_c.exceptions import ErrorInfo, ErrorSnapshot, PropagatedErrorSnapshot
 from pipefunc_c.map._stages.stage_resources import ResourcesError
 
@@ -47,12 +49,12 @@ def _chain(error: BaseException) -> list[BaseException]:
     return chain
 
 
-class TracebackTable:
-    """Keep each different traceback once, as text.
+class OriginTable:
+    """Keep each different traceback once, as text, with when and where it happened, to the second.
 
     Examples
     --------
-    >>> table = TracebackTable()
+    >>> table = OriginTable()
     >>> def fail():
     ...     raise ValueError("no")
     >>> numbers = set()
@@ -63,17 +65,42 @@ class TracebackTable:
     ...         numbers.add(table.intern(error))
     >>> numbers
     {0}
-    >>> "in fail" in table[0]
+    >>> "in fail" in table[0].traceback
     True
     """
 
     def __init__(self) -> None:
-        self._numbers: dict[tuple[Hashable, ...], int] = {}
-        self._texts: list[str] = []
+        self._origins: list[FailureOrigin] = []
+        self._second = 0
+        self._numbers: dict[tuple[Hashable, ...], int] = {}  # of this second
+        self._texts: dict[tuple[Hashable, ...], str] = {(): ""}
         self._codes: list[CodeType] = []  # kept alive: their ids are keys
 
-    def intern(self, error: BaseException) -> int:
-        """Give the number of the traceback of an error; one with causes is formatted with them."""
+    def intern(self, error: object) -> int:
+        """Give the number of the origin of an error that happened just now.
+
+        Parameters
+        ----------
+        error
+            The exception, whose traceback is dropped; a mark, which has none.
+
+        Returns
+        -------
+        int
+        """
+        key = self._traceback_key(error) if isinstance(error, BaseException) else ()
+        second = int(time.time())
+        if second != self._second:
+            self._second = second
+            self._numbers.clear()
+        number = self._numbers.get(key)
+        if number is None:
+            number = self._numbers[key] = len(self._origins)
+            self._origins.append(FailureOrigin.here(self._texts[key]))
+        return number
+
+    def _traceback_key(self, error: BaseException) -> tuple[Hashable, ...]:
+        """Identify a traceback; one with causes is formatted with them."""
         error.__traceback__ = user_frames(error.__traceback__)
         chain = _chain(error)
         key: list[Any] = []
@@ -84,19 +111,18 @@ class TracebackTable:
                 frame = frame.tb_next
             if each is not error:  # its text is part of what is kept
                 key += [type(each), message_of(each)]
-        number = self._numbers.get(tuple(key))
-        if number is None:
-            number = self._numbers[tuple(key)] = len(self._texts)
-            self._texts.append("".join(traceback.format_exception(error)[:-1]))
+        identity = tuple(key)
+        if identity not in self._texts:
+            self._texts[identity] = "".join(traceback.format_exception(error)[:-1])
             for each in chain:
                 self._codes += [entry[0].f_code for entry in traceback.walk_tb(each.__traceback__)]
         for each in chain:  # tracebacks hold the frames, and they hold the arguments
             each.__traceback__ = None
-        return number
+        return identity
 
-    def __getitem__(self, number: int) -> str:
-        """Give the text of a traceback, without the line that names the exception; "" where there is none."""
-        return self._texts[number] if number < len(self._texts) else ""
+    def __getitem__(self, number: int) -> FailureOrigin:
+        """Give an origin by its number."""
+        return self._origins[number]
 
 
 class Propagated:
@@ -125,7 +151,7 @@ def error_info(value: object) -> ErrorInfo | None:
 
 
 def snapshot(
-    func: PipeFunc[..., Any], stored: object, traceback_text: str, kwargs: Mapping[str, Any]
+    func: PipeFunc[..., Any], stored: object, origin: FailureOrigin, kwargs: Mapping[str, Any]
 ) -> ErrorSnapshot | PropagatedErrorSnapshot:
     """Build what users see of an error element.
 
@@ -135,8 +161,8 @@ def snapshot(
         The function of the stage.
     stored
         The exception, or the mark of a propagated error.
-    traceback_text
-        The traceback of the exception.
+    origin
+        When and where it failed, and its traceback.
     kwargs
         Arguments of the element, by native names.
 
@@ -148,8 +174,8 @@ def snapshot(
     if isinstance(stored, BaseException) and not isinstance(stored, ResourcesError):
         arguments = func.filled_in(func.received(kwargs))
         args = tuple(arguments.pop(name) for name in func.positional_only if name in arguments)
-        last_line = "".join(traceback.format_exception_only(stored))
-        return ErrorSnapshot(func.func, stored, args, arguments, traceback=traceback_text + last_line)
+        text = origin.traceback + "".join(traceback.format_exception_only(stored))
+        return ErrorSnapshot(func.func, stored, args, arguments, text, *origin[1:])
     present = {native: name for name, native in func.native_names.items()}
     infos = {
         present[name]: info for name, value in arguments.items() if (info := error_info(value)) is not None
@@ -167,4 +193,5 @@ def snapshot(
         attempted_kwargs={
             present[name]: value for name, value in arguments.items() if present[name] not in infos
         },
+        timestamp=origin.timestamp,
     )

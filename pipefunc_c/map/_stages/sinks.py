@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pipefunc_c._failure_origin import FailureOrigin
 from pipefunc_c._kernels.column import Column
 from pipefunc_c._kernels.index import intersect_runs
 from pipefunc_c._kernels.tags import MISSING
@@ -106,9 +107,17 @@ class Sink:
 def _store(column: Column, index: int, value: Any) -> None:
     if isinstance(value, ErrorSnapshot):
         last_line = "".join(traceback.format_exception_only(value.exception))
-        column.store_error(index, KeptError.of(value.exception, value.traceback.removesuffix(last_line)))
+        origin = FailureOrigin(
+            value.traceback.removesuffix(last_line),
+            value.timestamp,
+            value.user,
+            value.machine,
+            value.ip_address,
+            value.current_directory,
+        )
+        column.store_error(index, KeptError.of(value.exception, origin))
     elif isinstance(value, PropagatedErrorSnapshot):
-        column.store_error(index, PROPAGATED)
+        column.store_error(index, KeptError.of(PROPAGATED, FailureOrigin(timestamp=value.timestamp)))
     else:
         column.store(index, value)
 

@@ -14,7 +14,7 @@ from pipefunc_c._kernels.tags import ARRAY, ERROR, MISSING
 from pipefunc_c._kernels.taskloop import TaskLoop
 from pipefunc_c._storage.object_chunks import KeptError
 from pipefunc_c.map._stages.call import Call, Input, Invocation
-from pipefunc_c.map._stages.failures import TracebackTable, is_error, snapshot
+from pipefunc_c.map._stages.failures import OriginTable, is_error, snapshot
 from pipefunc_c.map._stages.fixed import requested_elements
 from pipefunc_c.map._stages.given import mapped_given, noted, whole_given
 from pipefunc_c.map._stages.layouts import fix_layouts
@@ -73,7 +73,7 @@ class Stage:
         self.columns: tuple[Column, ...] = ()
         self.requested = Requested(0)
         self.number = -1  # in commit records
-        self.tracebacks = TracebackTable()
+        self.origins = OriginTable()
         self.failed = 0
         self.layout_is_open = False
         self._keeps_going = plan.error_handling == "continue"
@@ -286,7 +286,7 @@ class Stage:
             inputs = self.inputs.values()
             with noted(self.func):
                 self._sources = [each.source() for each in inputs]
-        return self.call.loop(self._sources, self.shape, self.columns, self.tracebacks, self.requested.runs)
+        return self.call.loop(self._sources, self.shape, self.columns, self.origins, self.requested.runs)
 
     # -- running -------------------------------------------------------------------------------------
 
@@ -310,7 +310,7 @@ class Stage:
             attempt,
             self.columns,
             runs,
-            traceback_text=self.tracebacks.__getitem__,
+            origin_of=self.origins.__getitem__,
             outputs=self.func.output_names,
         )
 
@@ -350,13 +350,12 @@ class Stage:
         loop, _ = self.loop()
         return loop.arguments(index)
 
-    def _read_error(self, index: int, stored: Any, traceback_number: int) -> Any:
-        text = ""
+    def _read_error(self, index: int, stored: Any, origin_id: int) -> Any:
         if isinstance(stored, KeptError):
-            stored, text = stored.error, stored.traceback
-        elif isinstance(stored, BaseException):
-            text = self.tracebacks[traceback_number]
-        return snapshot(self.func, stored, text, self.arguments(index))
+            stored, origin = stored.error, stored.origin
+        else:
+            origin = self.origins[origin_id]
+        return snapshot(self.func, stored, origin, self.arguments(index))
 
     def where(self, index: int) -> str:
         """Name an element for messages: its position on the axes and its linear index."""
