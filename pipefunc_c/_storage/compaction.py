@@ -144,7 +144,9 @@ class _Merger:
     def write(self) -> Output:
         seen = 0
         for tags in self._blocks(TAGS, np.dtype(np.uint8), ()):
-            seen |= int(np.bitwise_or.reduce(np.left_shift(1, np.unique(tags), dtype=np.int64)))
+            # Sorting them is worth it only where there are several.
+            kinds = tags[:1] if (tags == tags[0]).all() else np.unique(tags)
+            seen |= int(np.bitwise_or.reduce(np.left_shift(1, kinds, dtype=np.int64)))
         parts = []
         if seen & (seen - 1):
             parts.append(self._part(TAGS, np.dtype(np.uint8), ()))
