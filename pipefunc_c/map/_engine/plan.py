@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from pipefunc_c.exceptions import InputError
 from pipefunc_c.map._engine.scheduler import Scheduler
 from pipefunc_c.map._stages.failures import is_error
 from pipefunc_c.map._stages.fixed import check_bounds, check_fixed_indices
+from pipefunc_c.map._stages.given import kept_apart
 from pipefunc_c.map._stages.sinks import Sink
 from pipefunc_c.map._stages.stage import Stage
 
@@ -200,6 +202,34 @@ class Plan:
             errors[...] = value
             return errors
         return value
+
+    # -- when it is over -----------------------------------------------------------------------------
+
+    def release(self) -> None:
+        """Forget what only the run needed, so that results live as long as somebody has them, and no longer.
+
+        Errors read their arguments again when they are looked at: of inputs as they were in the run.
+        """
+        if any(stage.has_errors for stage in self.stages):
+            specs = [func.mapspec for func in self.graph.functions if func.mapspec is not None]
+            mapped = {name for mapspec in specs for name in mapspec.input_names}
+            self.values = {
+                name: kept_apart(value) if name in mapped else value for name, value in self.values.items()
+            }
+        for stage in self.stages:
+            stage.release()
+        self.stages.clear()
+        self.stores.clear()
+        self._stage_of.clear()
+        self.cached, self.shared, self.durable = {}, None, None
+
+    def for_arguments(self, func: PipeFunc[..., Any]) -> Plan:
+        """Give what is needed of the plan to read the arguments of one function."""
+        part = copy.copy(self)
+        part.stages, part.cached, part.shared, part.durable = [], {}, None, None
+        part.stores = {name: self.stores[name] for name in func.parameters if name in self.stores}
+        part._stage_of = {name: self._stage_of[name] for name in part.stores}
+        return part
 
     def may_hold_errors(self, name: str) -> bool:
         """Tell whether an argument may contain errors of an earlier stage."""

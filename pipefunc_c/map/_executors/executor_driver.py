@@ -117,6 +117,7 @@ class ExecutorDriver:
             for pool in self._pools:
                 pool.close()
             self._chunks.close()
+            self._pools.clear()  # they refer to this driver
         if self._failure is not None:
             raise self._failure
 

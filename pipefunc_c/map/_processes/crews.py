@@ -182,8 +182,10 @@ class OwnCrew:
     def end(self, *, is_idle: bool) -> None:
         """End the workers: those that are idle by themselves."""
         group, self._group = self._group, None
+        self._forked = self._booted = None
         if group is None:
             return
+        del self._payload, self._serve  # they refer to those that have this crew
         try:
             if is_idle:
                 for worker in range(self.n_workers):

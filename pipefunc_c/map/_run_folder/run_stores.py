@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 
 from pipefunc_c._kernels.column import Column
-from pipefunc_c._kernels.tags import MISSING
+from pipefunc_c._kernels.tags import ERROR, MISSING
 from pipefunc_c._storage.column_array import ColumnArray
 from pipefunc_c._storage.commits import CommittedRun
 from pipefunc_c._storage.file import FileArray
@@ -123,7 +123,8 @@ class StoreOpener:
         self._run.restore(number, columns)
         for name, column in zip(names, columns, strict=True):
             store = self._stores[name] = self._opened(name, column)
-            store.column.read_error = partial(self._read_error, name)
+            if column.count(ERROR):  # else nothing refers to what opened it
+                store.column.read_error = partial(self._read_error, name)
 
     def _own_folder(self, name: str) -> Any:
         return self.info.folder / "outputs" / name

@@ -84,7 +84,7 @@ class AsyncMap:
         """A short name for titles: that of the run folder, else those of the last outputs."""
         if self.run_folder is not None:
             return self.run_folder.name
-        return ", ".join(self._run.plan.stages[-1].func.output_names) if self._run.plan.stages else "map"
+        return self._run.name
 
     @property
     def run_info(self) -> RunInfo:

@@ -150,8 +150,10 @@ class MapRun:
 
     def __init__(self, plan: Plan, cache: CacheBase | None = None, *, is_async: bool = False) -> None:
         self.plan = plan
+        self.name = ", ".join(plan.stages[-1].func.output_names) if plan.stages else "map"
         self.state: RunState = "pending"
         self._cache = cache
+        self._info: RunInfo | None = None  # when it is over
         folder = plan.options.run_folder
         self._folder = None if folder is None else Path(folder).absolute()
         options, functions = plan.options, plan.graph.functions
@@ -176,6 +178,8 @@ class MapRun:
     @property
     def info(self) -> RunInfo:
         """What is known of the run: without digests of files before its folder is open."""
+        if self._info is not None:
+            return self._info
         if self.plan.durable is not None:
             return self.plan.durable.info
         return dataclasses.replace(describe_plan(self.plan), run_folder=self.folder)
@@ -222,6 +226,8 @@ class MapRun:
                 if original is not func and func.error_snapshot is not None:
                     original.error_snapshot = func.error_snapshot
             raise
+        finally:
+            self.plan.release()
         self.state = "completed"
         return results
 
@@ -257,6 +263,7 @@ class MapRun:
             outcome = reason = None  # else the traceback would hold this frame, and with it itself
             if plan.durable is not None:
                 plan.durable.close()
+                self._info = plan.durable.info
 
     def _drive(self, token: CancelToken) -> None:
         plan, options = self.plan, self.plan.options

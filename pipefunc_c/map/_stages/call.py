@@ -123,6 +123,10 @@ class Call:
         )
         return loop, invocation
 
+    def argument_loop(self, sources: Sequence[Source], shape: tuple[int, ...]) -> TaskLoop:
+        """Make a loop that is never run: it gives the arguments of elements."""
+        return TaskLoop(self.func.call_target, self.names, sources, shape, (), unpack=True)
+
 
 def _propagated(_index: int) -> object:
     return PROPAGATED

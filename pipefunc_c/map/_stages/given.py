@@ -10,6 +10,8 @@ import os
 import threading
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from pipefunc_c._storage.base import StorageBase
 from pipefunc_c._storage.column_array import ColumnArray
 from pipefunc_c._storage.file_value import FileValue
@@ -135,6 +137,13 @@ def opened(value: Any, shape: tuple[int, ...] | None) -> tuple[Any, tuple[int, .
     if isinstance(value, ColumnArray) and not value.internal_shape and value.is_complete():
         return value.column, value.resolved_shape
     return value, shape
+
+
+def kept_apart(value: Any) -> Any:
+    """Give a mapped input as it is now, whatever becomes of the list or array that the user has."""
+    if isinstance(value, np.ndarray):
+        return value.copy()
+    return list(value) if type(value) is list else value
 
 
 def is_by_reference(value: Any) -> bool:

@@ -282,11 +282,15 @@ class Stage:
 
     def loop(self) -> tuple[TaskLoop, Invocation]:
         """Make a loop over the elements; each lease has its own, so that leases may overlap in threads."""
+        sources = self._opened_sources()
+        return self.call.loop(sources, self.shape, self.columns, self.origins, self.requested.runs)
+
+    def _opened_sources(self) -> list[Source]:
         if self._sources is None:
             inputs = self.inputs.values()
             with noted(self.func):
                 self._sources = [each.source() for each in inputs]
-        return self.call.loop(self._sources, self.shape, self.columns, self.origins, self.requested.runs)
+        return self._sources
 
     # -- running -------------------------------------------------------------------------------------
 
@@ -331,6 +335,26 @@ class Stage:
         if self.plan.durable is not None:
             self.plan.durable.record_shapes(self)
 
+    @property
+    def has_errors(self) -> bool:
+        """Whether any of its results is an error."""
+        return any(column.count(ERROR) for column in self.columns)
+
+    def release(self) -> None:
+        """Forget all but what errors need when they are looked at; no column refers to itself then."""
+        reader = self._read_error if self.has_errors else None
+        for column in self.columns:
+            column.read_error = reader
+        self.start_over()
+        self.columns, self.stores, self.sinks = (), (), ()
+        for owned in self._owned:
+            owned.column = None  # they refer to each other
+        self._owned = []
+        if reader is None:
+            del self.plan
+        else:
+            self.plan = self.plan.for_arguments(self.func)
+
     @staticmethod
     def _first_shape(column: Column, internal: tuple[Size, ...]) -> tuple[Size, ...]:
         tags = column.tags
@@ -347,8 +371,7 @@ class Stage:
 
     def arguments(self, index: int) -> dict[str, Any]:
         """Give the arguments of one element by native names."""
-        loop, _ = self.loop()
-        return loop.arguments(index)
+        return self.call.argument_loop(self._opened_sources(), self.shape).arguments(index)
 
     def _read_error(self, index: int, stored: Any, origin_id: int) -> Any:
         if isinstance(stored, KeptError):
