@@ -8,7 +8,7 @@ import sys
 from types import ModuleType  # noqa: TC003  callers may evaluate the hints
 from typing import Any
 
-from pipefunc_c.exceptions import MissingDependencyError
+from pipefunc_c._errors import MissingDependencyError
 
 
 def require(module: str, *, package: str | None = None, extra: str | None = None) -> ModuleType:

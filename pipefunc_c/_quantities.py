@@ -68,7 +68,11 @@ def check_memory(memory: object) -> None:
 
 def check_time(time: object) -> None:
     """Refuse what is neither None nor a time such as ``"12:00:00"``."""
-    _check_text("time", time, _TIME, "'[[days:]hours:]minutes:seconds', as in '12:00:00'")
+    form = (
+        "'minutes:seconds' of two digits each, or '[days:]hours:minutes:seconds', of which the first may "
+        "have more digits or fewer, as in '01:00' for a minute and '1:00:00' for an hour"
+    )
+    _check_text("time", time, _TIME, form)
 
 
 def _check_text(name: str, value: object, pattern: re.Pattern[str], form: str) -> None:

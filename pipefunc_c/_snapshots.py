@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import platform
 import tempfile
@@ -24,41 +23,9 @@ from pipefunc_c._describe import (
     timestamp_now,
     user_name,
 )
-from pipefunc_c._errors import InvalidTypeError, MissingDependencyError, OperationError
-
-
-def _cloudpickle() -> Any:
-    # Not `_optional.require`: that module imports this one.
-    try:
-        return importlib.import_module("cloudpickle")
-    except ImportError as error:
-        message = "cannot pickle an error snapshot: the package 'cloudpickle' is not installed"
-        raise MissingDependencyError(message, hint="Run: pip install cloudpickle") from error
-
-
-def dump_exception(exception: BaseException) -> bytes:
-    """Pickle an exception without its traceback; one that refuses is replaced by its text."""
-    cloudpickle = _cloudpickle()
-    try:
-        return bytes(cloudpickle.dumps(exception))
-    except Exception as error:  # any user class may refuse
-        return bytes(cloudpickle.dumps(_stand_in(exception, error)))
-
-
-def load_exception(data: bytes, summary: str) -> BaseException:
-    """Unpickle an exception; where that fails, give an OperationError with its summary."""
-    try:
-        exception = _cloudpickle().loads(data)
-    except Exception as error:  # typically an __init__ with other arguments than `args`
-        return _stand_in(summary, error)
-    return exception if isinstance(exception, BaseException) else _stand_in(summary, None)
-
-
-def _stand_in(original: BaseException | str, reason: BaseException | None) -> OperationError:
-    if isinstance(original, BaseException):
-        original = f"{type(original).__qualname__}: {message_of(original)}"
-    why = "it did not unpickle to an exception" if reason is None else message_of(reason)
-    return OperationError(f"{original} (only this text could be kept: {why})", detail=original)
+from pipefunc_c._errors import InvalidTypeError
+from pipefunc_c._frozen_exception import FrozenException
+from pipefunc_c._optional import require
 
 
 @dataclass
@@ -129,7 +96,7 @@ class ErrorSnapshot:
 
         """
         path = Path(filename)
-        data = _cloudpickle().dumps(self)
+        data = require("cloudpickle").dumps(self)
         descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         try:
             with open(descriptor, "wb") as file:
@@ -159,7 +126,7 @@ class ErrorSnapshot:
             If the file holds something else.
 
         """
-        snapshot = _cloudpickle().loads(Path(filename).read_bytes())
+        snapshot = require("cloudpickle").loads(Path(filename).read_bytes())
         if not isinstance(snapshot, cls):
             message = f"{str(filename)!r} holds a {type(snapshot).__qualname__}, not an ErrorSnapshot"
             raise InvalidTypeError(message, detail=str(filename), hint="Pass a file that save_to_file wrote.")
@@ -182,14 +149,13 @@ class ErrorSnapshot:
         state = {item.name: getattr(self, item.name) for item in fields(self)}
         # Functions and arguments are often lambdas or live in __main__, which plain pickle refuses.
         call = (state.pop("function"), state.pop("args"), state.pop("kwargs"))
-        summary = f"{type(self.exception).__qualname__}: {message_of(self.exception)}"
-        state["exception"] = (dump_exception(self.exception), summary)
-        return {**state, "call": _cloudpickle().dumps(call)}
+        state["exception"] = tuple(FrozenException.of(self.exception))
+        return {**state, "call": require("cloudpickle").dumps(call)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         values = dict(state)
-        self.function, self.args, self.kwargs = _cloudpickle().loads(values.pop("call"))
-        values["exception"] = load_exception(*values["exception"])
+        self.function, self.args, self.kwargs = require("cloudpickle").loads(values.pop("call"))
+        values["exception"] = FrozenException(*values["exception"]).load()
         for name, value in values.items():
             setattr(self, name, value)
 
@@ -323,10 +289,10 @@ class PropagatedErrorSnapshot:
     def __getstate__(self) -> dict[str, Any]:
         state = {item.name: getattr(self, item.name) for item in fields(self)}
         call = (state.pop("skipped_function"), state.pop("attempted_kwargs"))
-        return {**state, "call": _cloudpickle().dumps(call)}
+        return {**state, "call": require("cloudpickle").dumps(call)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         values = dict(state)
-        self.skipped_function, self.attempted_kwargs = _cloudpickle().loads(values.pop("call"))
+        self.skipped_function, self.attempted_kwargs = require("cloudpickle").loads(values.pop("call"))
         for name, value in values.items():
             setattr(self, name, value)

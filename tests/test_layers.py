@@ -18,12 +18,14 @@ LAYERS = (
     {"exceptions", "typing", "resources"}
     | {
         "_annotations",
+        "_by_value",
         "_compatibility",
         "_containers",
         "_describe",
         "_errors",
         "_failure_origin",
         "_faults",
+        "_frozen_exception",
         "_generic_types",
         "_notebook",
         "_numpy_types",

@@ -146,6 +146,7 @@ def test_wrong_times(time):
     with pytest.raises(InvalidValueError, match="`time` must be .*minutes:seconds") as caught:
         Resources(time=time)
     assert repr(time) in str(caught.value)
+    assert "two digits" in str(caught.value)  # else '1:00' would seem to be one
 
 
 @pytest.mark.parametrize(

@@ -74,10 +74,13 @@ class ResourceUser(NamedFunction):
         """
         if not callable(self.resources):
             return self.resources
-        binding = self.binding
-        values = {**binding.defaults, **flatten_scopes(kwargs, binding.scopes), **binding.bound}
         with naming(self.__name__):
-            return self.resources(values)
+            return self.resources(self.arguments_of_resources(kwargs))
+
+    def arguments_of_resources(self, kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        """Give what the function that gives the resources gets for some arguments by present names."""
+        binding = self.binding
+        return {**binding.defaults, **flatten_scopes(kwargs, binding.scopes), **binding.bound}
 
     def with_default_resources(self, default_resources: AnyResources) -> None:
         """Fill in what the resources leave open; changes this object.

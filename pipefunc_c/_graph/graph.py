@@ -19,6 +19,10 @@ AnyFunc: TypeAlias = PipeFunc[..., Any]
 OutputName: TypeAlias = str | tuple[str, ...]
 
 
+class UnknownOutputError(UnknownNameError, ValueError):
+    """Report a name that is no output: to look it up and to ask for it are mistakes of two kinds."""
+
+
 class FunctionGraph:
     """Hold how functions depend on each other.
 
@@ -271,15 +275,15 @@ def find_function(producers: Mapping[str, AnyFunc], output_name: OutputName) -> 
 
     Raises
     ------
-    UnknownNameError
-        If there is none.
+    UnknownOutputError
+        If there is none; it is an UnknownNameError, and a ValueError as well.
 
     """
     first = output_name[0] if isinstance(output_name, tuple) and output_name else output_name
     function = producers.get(first) if isinstance(first, str) else None
     if function is None or (isinstance(output_name, tuple) and output_name != function.output_name):
         message = f"there is no output {output_name!r}; the outputs are {sorted(producers)}"
-        raise UnknownNameError(message, detail=output_name)
+        raise UnknownOutputError(message, detail=output_name)
     return function
 
 

@@ -459,7 +459,7 @@ cdef class TaskLoop:
     cdef object origin_number(self, error):
         number = 0 if self.intern_origin is None else self.intern_origin(error)
         if isinstance(error, BaseException):  # a traceback holds the frames, and they hold the arguments
-            error.__traceback__ = None
+            BaseException.with_traceback(error, None)  # an assignment fails where the class is frozen
         return number
 
     cdef int fail(self, Frame frame, error) except -1:

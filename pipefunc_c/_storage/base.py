@@ -33,7 +33,8 @@ class StorageBase(ABC):
     Parameters
     ----------
     folder
-        Folder that belongs to the storage, or None for one that only lives in memory.
+        Folder that belongs to the storage, or None for one that only lives in memory. Its absolute path is
+        kept, so that the storage finds it from another working directory too.
     shape
         Sizes of the external axes; ``"?"`` where not known yet.
     internal_shape
@@ -57,7 +58,7 @@ class StorageBase(ABC):
         internal_shape: Sequence[Size] | Size | None = None,
         shape_mask: Sequence[bool] | None = None,
     ) -> None:
-        self.folder = None if folder is None else Path(folder)
+        self.folder = None if folder is None else Path(folder).absolute()
         self._shape = _sizes(shape, "shape")
         self._internal_shape = _sizes(internal_shape if internal_shape is not None else (), "internal_shape")
         if self._internal_shape and shape_mask is None:

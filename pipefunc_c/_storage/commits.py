@@ -103,7 +103,7 @@ class Committer:
         start, stop, runs = clip_runs(runs, start, stop)
         names = [*outputs, *[""] * (len(columns) - len(outputs))]
         packed = [
-            pack(column, start, stop, runs, origin_of=origin_of, output=name)
+            pack(column, start, stop, runs, origin_of=origin_of, output=name, laid_out=True)
             for column, name in zip(columns, names, strict=True)
         ]
         self.commit_packed(stage, attempt, packed)

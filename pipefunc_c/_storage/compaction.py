@@ -11,7 +11,7 @@ from pipefunc_c._faults import fault_point
 from pipefunc_c._storage.commits import CommittedRun
 from pipefunc_c._storage.ledger import LedgerWriter, byte_view
 from pipefunc_c._storage.packing import CELL_BITS, COMPLEX_BITS
-from pipefunc_c._storage.pieces import BLOCK_BYTES
+from pipefunc_c._storage.pieces import BLOCK_BYTES, PieceOfObjects
 from pipefunc_c._storage.records import (
     ARRAYS,
     CELLS,
@@ -29,6 +29,7 @@ from pipefunc_c._storage.records import (
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    from pipefunc_c._storage.object_chunks import ObjectChunk
     from pipefunc_c._storage.packing import Packed
     from pipefunc_c._storage.pieces import Piece
 
@@ -97,9 +98,8 @@ def _remove(files: list[Path]) -> None:
 def _compact_stage(writer: LedgerWriter, stage: int, records: list[list[Piece]]) -> None:
     if not records:
         return
-    by_output = list(zip(*records, strict=False))
-    layouts = [{piece.layout for piece in pieces} - {None} for pieces in by_output]
-    if len({len(record) for record in records}) > 1 or any(len(each) > 1 for each in layouts):
+    by_output = [_of_one_layout(pieces) for pieces in zip(*records, strict=False)]
+    if len({len(record) for record in records}) > 1:
         for record in records:
             _copy_record(writer, record)
         return
@@ -108,6 +108,19 @@ def _compact_stage(writer: LedgerWriter, stage: int, records: list[list[Piece]])
     attempt = max(record[0].record.attempt for record in records)
     outputs = [_Merger(writer, pieces, start, stop).write() for pieces in by_output]
     writer.commit(stage, start, stop, attempt, outputs)
+
+
+def _of_one_layout(pieces: Sequence[Piece]) -> list[Piece]:
+    """Show arrays as objects, but for those of the layout that most elements have."""
+    counts: dict[Any, int] = {}
+    for piece in pieces:
+        if piece.layout is not None:
+            counts[piece.layout] = counts.get(piece.layout, 0) + piece.count
+    kept = max(counts, key=counts.__getitem__, default=None)
+    return [
+        piece if piece.layout in (None, kept) else PieceOfObjects(piece.record, piece.output, piece.file)
+        for piece in pieces
+    ]
 
 
 def _copy_record(writer: LedgerWriter, pieces: Sequence[Piece]) -> None:
@@ -139,7 +152,8 @@ class _Merger:
         self._start, self._stop = start, stop
         self._starts = np.array([piece.start for piece in pieces])
         self._stops = np.array([piece.stop for piece in pieces])
-        self._layout = next((piece.layout for piece in pieces if piece.layout is not None), None)
+        layouts = (piece.layout for piece in pieces if not isinstance(piece, PieceOfObjects))
+        self._layout = next((layout for layout in layouts if layout is not None), None)
 
     def write(self) -> Output:
         seen = 0
@@ -159,14 +173,16 @@ class _Merger:
             parts.append(self._part(COMPLEXES, np.dtype(np.complex128), ()))
         if self._layout is not None:
             parts.append(self._part(ARRAYS, *self._layout))
-        parts += [
-            _copy_part(self._writer, piece, part)
-            for piece in self._pieces
-            for part in piece.parts
-            if part.kind == OBJECTS
-        ]
+        for piece in self._pieces:
+            parts += [_copy_part(self._writer, piece, part) for part in piece.parts if part.kind == OBJECTS]
+            parts += [self._chunk(chunk) for chunk in piece.array_chunks()]
         dtype, shape = ("", ()) if self._layout is None else (self._layout[0].str, self._layout[1])
         return Output(dtype, shape, tuple(parts))
+
+    def _chunk(self, chunk: ObjectChunk) -> Part:
+        return self._writer.write_part(
+            OBJECTS, chunk.first, chunk.last, chunk.count, [memoryview(chunk.read())]
+        )
 
     def _part(self, kind: int, dtype: np.dtype[Any], shape: tuple[int, ...]) -> Part:
         blocks = (byte_view(values) for values in self._blocks(kind, dtype, shape))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipefunc_c._storage.base import StorageBase
+from pipefunc_c._storage.nested import leading_array
 from pipefunc_c.exceptions import (
     ErrorSnapshot,
     InvalidValueError,
@@ -208,15 +209,25 @@ class ElementArray(StorageBase):
             for position in np.ndindex(expected):
                 values[position] = value
             return values
-        array = np.asarray(value)
+        array = leading_array(value, len(expected))
         if array.shape[: len(expected)] != expected:
             of = "" if self.output_name is None else f" of {self.output_name!r}"
             raise ShapeError(
-                f"element {linear}{of} has shape {array.shape!r}, the internal shape is {expected!r}",
+                f"element {linear}{of} has shape {array.shape!r}, the internal shape is {expected!r}"
+                f"{self._first_of_shape(expected)}",
                 detail=self.output_name,
                 hint="every element must be an array or a list of the same internal shape",
             )
         return array
+
+    def _first_of_shape(self, expected: tuple[int, ...]) -> str:
+        """Say which element is the first one, if it has the shape that is expected."""
+        for linear in np.flatnonzero(~self._missing()).tolist():
+            value = self.get_from_index(linear)
+            if not self._is_error(linear, value):
+                same = leading_array(value, len(expected)).shape[: len(expected)] == expected
+                return f", as that of element {linear}" if same else ""
+        return ""
 
 
 def _object_array(array: npt.NDArray[Any], ndim: int) -> npt.NDArray[np.object_]:

@@ -83,7 +83,8 @@ class FileArray(ColumnArray):
                 "filename_template is ignored: elements are not files here", UserWarning, stacklevel=2
             )
         super().__init__(folder, shape, internal_shape, shape_mask)
-        self._commits = os.path.join(folder, COMMITS)
+        assert self.folder is not None  # it was given
+        self._commits = os.path.join(self.folder, COMMITS)
         self._is_attached = False
         self._committer: Committer | None = None
         self._committer_owner = 0
@@ -126,7 +127,7 @@ class FileArray(ColumnArray):
                 hint="give a list or an array; FileValue.from_data keeps any other value",
             )
         shape = (len(data),) if isinstance(data, list | tuple | range) else data.shape
-        array = cls(Path(folder).absolute(), shape)
+        array = cls(folder, shape)
         assert array.folder is not None  # it was given
         write_data(array.folder, data, array.resolved_shape)
         return array

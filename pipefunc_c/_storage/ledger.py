@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 
 
 _MAX_WRITE = 1 << 30
+DISK_IS_FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
 
 
 class LedgerWriter:
@@ -329,16 +330,18 @@ def write_all(descriptor: int, data: memoryview, offset: int) -> None:
 
 
 def _write_error(path: Path, error: OSError) -> RunFolderWriteError:
-    free = ""
-    try:
-        room = os.statvfs(path.parent)
-        free = f"; {bytes_text(room.f_bavail * room.f_frsize)} are free there"
-    except (OSError, AttributeError):  # no such call on this system, or no such folder
-        pass
+    free, hint = "", "see to the folder, or give another one; what was committed before is whole"
+    if error.errno in DISK_IS_FULL:
+        hint = "make room, then go on with resume=True: what was committed before is whole"
+        try:
+            room = os.statvfs(path.parent)
+            free = f"; {bytes_text(room.f_bavail * room.f_frsize)} are free there"
+        except (OSError, AttributeError):  # no such call on this system, or no such folder
+            pass
+    elif isinstance(error, NotADirectoryError | FileExistsError):
+        hint = "a file is where the folder is to be: give another path"
     failure = RunFolderWriteError(
-        f"cannot write {str(path)!r}: {error.strerror or error}{free}",
-        detail=str(path),
-        hint="make room, then go on with resume=True: what was committed before is whole",
+        f"cannot write {str(path)!r}: {error.strerror or error}{free}", detail=str(path), hint=hint
     )
     failure.errno, failure.filename = error.errno, str(path)
     return failure

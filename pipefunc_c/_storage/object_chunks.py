@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import bisect
-import pickle
-import sys
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
 
+from pipefunc_c._by_value import by_value_pickler
 from pipefunc_c._describe import message_of
+from pipefunc_c._frozen_exception import FrozenException
 from pipefunc_c._optional import require
 from pipefunc_c._storage.exact import exact
 from pipefunc_c._storage.patient_pickle import pickle_in_parts, unpickle
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pipefunc_c._kernels.column import Column
 
 CACHE_BYTES = 64 << 20
+_PLAIN = {str, int, float, bool, bytes, type(None)}
 
 
 class Extent(Protocol):
@@ -35,13 +36,6 @@ class Extent(Protocol):
 
     def read(self) -> bytes:
         """Give the bytes; OperationError if they are not what they were."""
-
-
-class _Frozen(NamedTuple):
-    """An exception as a pickle, and the text that stands in where it cannot be read back."""
-
-    data: bytes
-    summary: str
 
 
 class KeptError:
@@ -61,39 +55,36 @@ class KeptError:
     (ValueError('no'), 'on Monday')
     """
 
-    __slots__ = ("_stored", "origin")
+    __slots__ = ("_loaded", "_stored", "origin")
 
     def __init__(self, stored: object, origin: Any) -> None:
         self._stored = stored
+        self._loaded: BaseException | None = None
         self.origin = origin
 
     @classmethod
     def of(cls, error: object, origin: Any, *, portable: bool = True) -> KeptError:
-        """Keep an error. The exceptions of users are pickled one by one: many cannot be read back."""
-        if not isinstance(error, BaseException) or (type(error).__module__ == "builtins" and not vars(error)):
-            return cls(error, origin)
-        summary = f"{type(error).__qualname__}: {message_of(error)}"
-        try:
-            frozen = _Frozen(dump(error, portable=portable), summary)
-        except Exception as reason:  # any user class may refuse
-            text = f"{summary} (only this text could be kept: {message_of(reason)})"
-            return cls(OperationError(text, detail=summary), origin)
-        return cls(frozen, origin)
+        """Keep an error; all but the plainest exceptions are pickled one by one: many cannot be read back."""
+        if isinstance(error, BaseException) and not _is_plain(error):
+            return cls(FrozenException.of(error, portable=portable), origin)
+        return cls(error, origin)
 
     @property
     def error(self) -> Any:
-        """What was stored; an OperationError with its text where it cannot be read back."""
-        if isinstance(self._stored, _Frozen):
-            data, summary = self._stored
-            try:
-                self._stored = pickle.loads(data)
-            except Exception as reason:  # typically an __init__ with other arguments than `args`
-                text = f"{summary} (only this text is left: {message_of(reason)})"
-                self._stored = OperationError(text, detail=summary)
-        return self._stored
+        """What was stored, always the same object; an OperationError where it cannot be read back."""
+        if not isinstance(self._stored, FrozenException):
+            return self._stored
+        if self._loaded is None:
+            self._loaded = self._stored.load()
+        return self._loaded
 
     def __reduce__(self) -> tuple[Any, ...]:
         return KeptError, (self._stored, self.origin)
+
+
+def _is_plain(error: BaseException) -> bool:
+    is_builtin = type(error).__module__ == "builtins" and not vars(error)
+    return is_builtin and _PLAIN.issuperset(map(type, error.args))
 
 
 def dump(value: object, *, portable: bool) -> bytes:
@@ -117,6 +108,7 @@ def dump(value: object, *, portable: bool) -> bytes:
 
     Examples
     --------
+    >>> import pickle
     >>> pickle.loads(dump([1, None], portable=True))
     [1, None]
     """
@@ -128,11 +120,7 @@ def dump(value: object, *, portable: bool) -> bytes:
         parts = []
     if parts and not (portable and any(b"_main__" in part for part in parts)):
         return parts[0] if len(parts) == 1 else b"".join(parts)
-    cloudpickle = require("cloudpickle")
-    spawned = sys.modules.get("__mp_main__")
-    if spawned is not None and spawned.__name__ == "__mp_main__":
-        cloudpickle.register_pickle_by_value(spawned)
-    return b"".join(pickle_in_parts(value, cloudpickle.Pickler))
+    return b"".join(pickle_in_parts(value, by_value_pickler()))
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipefunc_c._kernels.tags import ARRAY, COMPLEX, COMPLEX64, ERROR, MISSING, NONE, OBJECT
+from pipefunc_c._storage.laying_out import lay_out
 from pipefunc_c._storage.object_chunks import KeptError, ObjectChunk, object_chunks, pack_values
 from pipefunc_c.exceptions import OutOfMemoryError
 
@@ -134,6 +135,7 @@ def pack(
     portable: bool = True,
     origin_of: OriginOf | None = None,
     output: str = "",
+    laid_out: bool = False,
 ) -> Packed:
     """Turn elements of a column into buffers.
 
@@ -151,6 +153,8 @@ def pack(
         Gives what is kept of when and where an error happened, by its number.
     output
         Name for messages.
+    laid_out
+        Whether complex numbers and arrays that the column keeps as objects are packed as what they are.
 
     Returns
     -------
@@ -184,8 +188,6 @@ def pack(
     tags = column.tags[chosen]
     seen = column.tag_set(start, stop) if runs is None else _tag_set(tags)
     packed = Packed(start, stop, runs, count, tags)
-    if count and not seen & (seen - 1):
-        packed.tags = tags[:1].copy()
     if seen & CELL_BITS:
         packed.cells = column.cells[chosen]
         if seen & _OBJECT_BITS:  # what the cell of an object says concerns this process only
@@ -195,13 +197,38 @@ def pack(
     if seen & 1 << ARRAY:
         packed.arrays = _pack_arrays(column, chosen, tags, start)
     if seen & _OBJECT_BITS:
-        indices = np.flatnonzero(tags >= OBJECT)
-        indices = start + indices if isinstance(chosen, slice) else chosen[indices]
+        places = np.flatnonzero(tags >= OBJECT)
+        indices = start + places if isinstance(chosen, slice) else chosen[places]
         read = _Reader(column, portable=portable, origin_of=origin_of)
         packed.objects = tuple(
-            pack_values(part, read.values(part), portable=portable, output=output) for part in _parts(indices)
+            pack_values(part.tolist(), values, portable=portable, output=output)
+            for part, values in _objects(packed, places, indices, read, column if laid_out else None)
         )
+        seen = _tag_set(packed.tags) if laid_out else seen
+    if count and not seen & (seen - 1):
+        packed.tags = packed.tags[:1].copy()
     return packed
+
+
+def _objects(
+    packed: Packed,
+    places: npt.NDArray[np.int64],
+    indices: npt.NDArray[np.int64],
+    read: _Reader,
+    laid_out: Column | None,
+) -> Iterator[tuple[npt.NDArray[np.int64], list[Any]]]:
+    """Give the objects and errors to be pickled together; those of a column to be laid out may be moved."""
+    for begin in range(0, len(indices), OBJECTS_PER_CHUNK):
+        part = indices[begin : begin + OBJECTS_PER_CHUNK]
+        values = read.values(part.tolist())
+        moved = None
+        if laid_out is not None:
+            moved = lay_out(packed, laid_out, places[begin : begin + OBJECTS_PER_CHUNK], values)
+        if moved is not None:
+            part = part[~moved]
+            values = [value for value, is_moved in zip(values, moved.tolist(), strict=True) if not is_moved]
+        if values:
+            yield part, values
 
 
 def _tag_set(tags: npt.NDArray[np.uint8]) -> int:

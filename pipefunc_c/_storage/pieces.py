@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipefunc_c._kernels.tags import MISSING
-from pipefunc_c._storage.object_chunks import ObjectChunk
+from pipefunc_c._kernels.tags import ARRAY, MISSING, OBJECT
+from pipefunc_c._storage.object_chunks import ObjectChunk, pack_values
 from pipefunc_c._storage.packing import Packed, run_indices, unpack
 from pipefunc_c._storage.records import ARRAYS, CELLS, COMPLEXES, OBJECTS, RUNS, TAGS, UNIFORM_TAG
 from pipefunc_c.exceptions import OperationError
@@ -116,7 +116,7 @@ class Piece:
     """
 
     def __init__(self, record: Record, output: Output, file: DataFile) -> None:
-        self.record = record
+        self.record, self.output = record, output
         self.parts = output.parts
         self.file = file
         self.by_kind = {part.kind: part for part in output.parts if part.kind != OBJECTS}
@@ -168,6 +168,10 @@ class Piece:
             if part.kind == OBJECTS:
                 yield ObjectChunk(part.first, part.last, part.n, _Extent(self.file, part))
 
+    def array_chunks(self) -> Iterator[ObjectChunk]:
+        """Give pickles of the arrays, if these are shown as objects."""
+        yield from ()
+
     def unpack(self, column: Column) -> None:
         """Put the elements into a column, block by block."""
         block = max(BLOCK_BYTES // max(self.array_bytes, 16), 1)
@@ -216,3 +220,30 @@ class Piece:
         if isinstance(places, slice):
             places = np.arange(places.start, places.stop)
         values[places[present]] = given if read is None else given[present]
+
+
+class PieceOfObjects(Piece):
+    """Show a piece whose arrays have not the layout of those beside it: they are objects, then."""
+
+    def read(self, kind: int, first: int, n: int) -> npt.NDArray[Any] | None:
+        """Read what a part holds, as `Piece` does; there is none of arrays."""
+        if kind == ARRAYS:
+            return None
+        values = super().read(kind, first, n)
+        if kind == TAGS and values is not None:
+            values[values == ARRAY] = OBJECT
+        return values
+
+    def array_chunks(self) -> Iterator[ObjectChunk]:
+        """Give pickles of the arrays, some at a time."""
+        block = max(BLOCK_BYTES // max(self.array_bytes, 16), 1)
+        for first in range(0, self.count, block):
+            n = min(block, self.count - first)
+            tags, arrays = super().read(TAGS, first, n), super().read(ARRAYS, first, n)
+            assert tags is not None  # each record has them
+            assert arrays is not None  # it has a layout
+            places = np.flatnonzero(np.broadcast_to(tags, n) == ARRAY)
+            indices = first + places
+            indices = self.start + indices if self._indices is None else self._indices[indices]
+            if len(places):
+                yield pack_values(indices.tolist(), [np.array(arrays[k]) for k in places], portable=True)

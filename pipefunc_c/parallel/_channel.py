@@ -56,12 +56,18 @@ class Channel:
         self._flags = 0 if waits else socket.MSG_DONTWAIT
         self._backlog: deque[memoryview | list[int]] = deque()  # bytes, or descriptors of ours
         self.sentinel: int | None = None
+        self._identity = _identity(connection.fileno())
 
     @classmethod
     def pair(cls) -> tuple[Channel, Channel]:
         """Make two channels that are connected with each other; the first does not wait to send."""
         ours, theirs = socket.socketpair()
         return cls(ours, waits=False), cls(theirs)
+
+    @property
+    def is_intact(self) -> bool:
+        """Tell whether the descriptor is still that of the connection: somebody may have closed it."""
+        return self.fileno() >= 0 and _identity(self.fileno()) == self._identity
 
     @property
     def is_behind(self) -> bool:
@@ -197,6 +203,14 @@ class Channel:
         """Close this end. May be called again."""
         self._drop()
         self._socket.close()
+
+
+def _identity(descriptor: int) -> tuple[int, int] | None:
+    try:
+        stat = os.fstat(descriptor)
+    except OSError:
+        return None
+    return stat.st_dev, stat.st_ino
 
 
 def _close_all(descriptors: list[int]) -> None:

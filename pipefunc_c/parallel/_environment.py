@@ -13,7 +13,7 @@ from typing import Any
 from pipefunc_c._optional import require
 from pipefunc_c._platform import count_threads, granted_cores, prefer_portable
 
-_state = {"is_worker": False}
+_state: dict[str, Any] = {"is_worker": False, "is_prepared": False, "stream": (), "streams": 0}
 
 
 def available_cores() -> int:
@@ -58,7 +58,7 @@ def library_pools() -> list[Any]:
 def is_worker() -> bool:
     """Tell whether this process is a worker of ours, or one of multiprocessing that may have no children."""
     processes = sys.modules.get("multiprocessing.process")
-    return _state["is_worker"] or (processes is not None and processes.current_process().daemon)
+    return bool(_state["is_worker"]) or (processes is not None and processes.current_process().daemon)
 
 
 def become_worker() -> None:
@@ -80,11 +80,28 @@ def draw_seeds() -> dict[str, Any]:
 
 def seed_worker(seeds: dict[str, Any], worker: int) -> None:
     """Seed the legacy random states of a worker, differently in each."""
+    _state["stream"] = (seeds["random"], worker)
     random.seed(f"{seeds['random']}-{worker}")
     # Where the parent has not imported it, NumPy's is seeded at its import, from the system.
     if "numpy" in seeds:
         numpy_random = require("numpy.random")
         numpy_random.seed(numpy_random.SeedSequence([seeds["numpy"], worker]).generate_state(8))
+
+
+def next_stream() -> tuple[int, ...]:
+    """Give a key for random streams that no other worker has and that this one never gets again."""
+    _state["streams"] += 1
+    return *_state["stream"], _state["streams"]
+
+
+def note_initializer() -> None:
+    """Remember that code of the user has prepared this worker, global random generators perhaps among it."""
+    _state["is_prepared"] = True
+
+
+def is_prepared() -> bool:
+    """Tell whether code of the user has prepared this worker."""
+    return bool(_state["is_prepared"])
 
 
 def cap_library_threads(pools: list[Any], n_workers: int, threads: int | None = None) -> None:

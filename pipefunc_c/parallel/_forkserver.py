@@ -38,6 +38,7 @@ from pipefunc_c.parallel._processes import (
     reap,
     spawn_process,
 )
+from pipefunc_c.parallel._whole_lines import flush_streams
 from pipefunc_c.parallel._worker_process import ending_with_parent, enter_worker
 
 if TYPE_CHECKING:
@@ -315,9 +316,7 @@ def _fork(connection: socket.socket, selector: selectors.BaseSelector, descripto
         except BaseException:
             sys.excepthook(*sys.exc_info())
         finally:
-            for stream in (sys.stdout, sys.stderr):
-                with contextlib.suppress(Exception):
-                    stream.flush()
+            flush_streams()
             os._exit(status)
     for each in descriptors:
         os.close(each)

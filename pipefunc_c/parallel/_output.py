@@ -9,7 +9,6 @@ parent.
 from __future__ import annotations
 
 import contextlib
-import io
 import logging
 import os
 import pickle
@@ -20,6 +19,7 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 from pipefunc_c._optional import require
+from pipefunc_c.parallel._whole_lines import NAMES, keep_lines_whole, whole_lines
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,7 +28,6 @@ BLOCK_BYTES = 1 << 16
 MAX_RECORD_BYTES = 1 << 15
 # A notebook server drops all messages of a kernel that sends more than a million bytes a second.
 BYTES_PER_SECOND, BURST_BYTES = 200_000, 400_000
-_NAMES = ("stdout", "stderr")
 
 
 class RateLimit:
@@ -90,10 +89,10 @@ class OutputRelay:
     """
 
     def __init__(self, *, redraws: bool = False) -> None:
-        self._limits = {name: RateLimit() for name in _NAMES}
-        self._tails = dict.fromkeys(_NAMES, b"")
+        self._limits = {name: RateLimit() for name in NAMES}
+        self._tails = dict.fromkeys(NAMES, b"")
         self._pipes: dict[str, tuple[int, int]] = {}
-        for number, name in enumerate(_NAMES, 1):
+        for number, name in enumerate(NAMES, 1):
             if _is_relayed(getattr(sys, name), number, redraws=redraws):
                 self._pipes[name] = os.pipe()
                 os.set_blocking(self._pipes[name][0], False)
@@ -255,15 +254,14 @@ def _is_picklable(value: object) -> bool:
 
 
 def _redirect(pipes: dict[str, int]) -> None:
-    """Let streams, and their descriptors, lead into pipes."""
-    for number, name in enumerate(_NAMES, 1):
+    """Let streams, and their descriptors, lead into pipes; the others write whole lines too."""
+    for number, name in enumerate(NAMES, 1):
         if name in pipes:
             os.dup2(pipes[name], number)
-            raw = io.FileIO(number, "w", closefd=False)
-            stream = io.TextIOWrapper(
-                io.BufferedWriter(raw), "utf-8", errors="backslashreplace", line_buffering=True
-            )
-            setattr(sys, name, stream)
+            options = {"encoding": "utf-8", "errors": "backslashreplace", "line_buffering": True}
+            setattr(sys, name, whole_lines(number, name, **options))
+        else:
+            keep_lines_whole(number, name)
 
 
 class _Sender(logging.Handler):

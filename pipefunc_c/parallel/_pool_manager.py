@@ -11,7 +11,8 @@ from concurrent.futures import Future, InvalidStateError
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from pipefunc_c.exceptions import BrokenPoolError, WorkerDiedError
+from pipefunc_c._describe import message_of
+from pipefunc_c.exceptions import BrokenPoolError, PipefuncError, WorkerDiedError
 from pipefunc_c.parallel._pool_run import Answered, Client, Lost, PoolRun, Refused, Request
 from pipefunc_c.parallel._pool_worker import (
     ANSWER,
@@ -31,11 +32,13 @@ from pipefunc_c.parallel._pool_worker import (
     TELL,
 )
 from pipefunc_c.parallel._starting import signals_held
+from pipefunc_c.parallel._whole_lines import flush_shared
 from pipefunc_c.parallel._workers import Death, Message
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from pipefunc_c.parallel._call_marks import CallMarks
     from pipefunc_c.parallel._workers import WorkerGroup
 
 CLOSE_SECONDS = 2.0
@@ -47,6 +50,7 @@ _FUTILE_STARTS = 3  # per worker, one after the other
 class _Call:
     future: Future[Any]
     data: bytes
+    n_deaths: int = 0  # of workers that had it, but did not begin it
 
 
 @dataclass
@@ -67,12 +71,15 @@ class PoolManager:
     ----------
     group
         The workers; not started yet.
+    marks
+        Where the workers say that they begin a call.
     on_end
         Called when the last worker has ended.
     """
 
-    def __init__(self, group: WorkerGroup, on_end: Callable[[], None]) -> None:
+    def __init__(self, group: WorkerGroup, marks: CallMarks, on_end: Callable[[], None]) -> None:
         self._group = group
+        self._marks = marks
         self._on_end = on_end
         self.n_workers = group.n_workers
         self.lock = threading.RLock()
@@ -84,6 +91,7 @@ class PoolManager:
         self._numbers = itertools.count(1)
         self._is_closing = False
         self._broken: BaseException | None = None
+        self._why = ""
         self._futile = 0
         self._settled: list[tuple[Future[Any], Any, BaseException | None]] = []
         self._thread: threading.Thread | None = None
@@ -105,10 +113,7 @@ class PoolManager:
     def check(self) -> None:
         """Raise if no more work is taken."""
         if self._broken is not None:
-            raise BrokenPoolError(
-                f"the workers of this pool cannot be used: {self._broken}",
-                hint="see the cause; make a new pool when it is mended",
-            ) from self._broken
+            raise self._broken_error()
         if self._is_closing:
             raise BrokenPoolError("this pool is shut down", hint="make a new one; it takes no more work")
 
@@ -117,6 +122,7 @@ class PoolManager:
     def call(self, data: bytes) -> Future[Any]:
         """Let a worker do a call that was pickled."""
         future: Future[Any] = Future()
+        flush_shared()
         with self.lock:
             self.check()
             self.start()
@@ -125,6 +131,7 @@ class PoolManager:
 
     def open_run(self, module: str, name: str, payload: bytes, descriptors: list[int]) -> PoolRun:
         """Begin a run: workers make a handler of it when they first work on it."""
+        flush_shared()
         with self.lock:
             self.check()
             self.start()
@@ -141,7 +148,7 @@ class PoolManager:
             if self._broken is None:
                 self._dispatch()
             else:  # since the caller looked
-                self._refuse_all(self._broken)
+                self._refuse_all()
 
     def end_workers(self, run: PoolRun, *, kill: bool, only: int | None = None) -> None:
         """End the workers that work on a run, or interrupt them."""
@@ -187,6 +194,7 @@ class PoolManager:
             started = self._thread is not None
             if not started:
                 self._group.kill()
+                self._marks.close()
                 self._on_end()
         if started and self._thread is not None:
             self._group.wake()
@@ -224,12 +232,13 @@ class PoolManager:
             task = client.pending.popleft()
             if client.pending:
                 self._turn.append(client)
-            if isinstance(task, _Call) and not task.future.set_running_or_notify_cancel():
+            if isinstance(task, _Call) and not _starts(task.future):
                 continue
             slot = self._idle.popleft()
             state = self._states[slot]
             state.client, state.task = client, task
             if isinstance(task, _Call):
+                self._marks.clear(slot)
                 self._group.send(slot, HEADER.pack(CALL, 0), task.data)
             else:
                 assert client.run is not None
@@ -286,7 +295,7 @@ class PoolManager:
             self._closed(slot, HEADER.unpack(content)[1])
             return
         if kind == BROKEN:
-            self._break(pickle.loads(content).load())
+            self._break(pickle.loads(content).load(), "their initializer raised ")
             return
         self._futile = 0
         client, task = state.client, state.task
@@ -328,15 +337,7 @@ class PoolManager:
         slot = death.worker
         state = self._states[slot]
         if isinstance(state.task, _Call):
-            error: BaseException = death.error or WorkerDiedError(
-                f"{death} while it did a call",
-                detail=death.exitcode,
-                signal=death.signal,
-                exitcode=death.exitcode,
-                peak_memory=death.peak_memory,
-                hint="a function that exits, crashes or runs out of memory ends its worker",
-            )
-            self._settled.append((state.task.future, None, error))
+            self._lose_call(state.task, death)
         elif state.client is not None and state.client.run is not None and state.task is not None:
             state.client.run.inbox.put(Lost(state.task.slot, slot, death))
         if not state.is_ready:
@@ -345,6 +346,27 @@ class PoolManager:
                 message = f"{death} before it took any work, like those before it"
                 self._break(WorkerDiedError(message, detail=death.exitcode))
         self._renew(slot)
+
+    def _lose_call(self, call: _Call, death: Death) -> None:
+        """Give a call to another worker if its own died before it began; else it fails."""
+        has_begun = self._marks.has_begun(death.worker)
+        if not has_begun and call.n_deaths < _FUTILE_STARTS * self.n_workers:
+            call.n_deaths += 1
+            if not self._calls.pending:
+                self._turn.appendleft(self._calls)
+            self._calls.pending.appendleft(call)
+            return
+        when = "while it did a call" if has_begun else "before it began a call, like those before it"
+        error = death.error or WorkerDiedError(
+            f"{death} {when}",
+            detail=death.exitcode,
+            signal=death.signal,
+            exitcode=death.exitcode,
+            peak_memory=death.peak_memory,
+            hint="a function that exits, crashes, runs out of memory or closes files that are not its own "
+            "ends its worker",
+        )
+        self._settled.append((call.future, None, error))
 
     def _renew(self, slot: int) -> None:
         """Start a worker in the place of one that is dead or ends; runs are opened in it when needed."""
@@ -360,26 +382,33 @@ class PoolManager:
         except Exception as error:  # no more processes, say
             self._break(error)
 
-    def _break(self, error: BaseException) -> None:
-        """Take no more work; all that waits fails."""
+    def _break(self, error: BaseException, what: str = "") -> None:
+        """Take no more work; all that waits fails. ``what`` says where an error of the user came from."""
         if self._broken is None:
-            self._broken = error
-            self._refuse_all(error)
+            is_ours = not what and isinstance(error, PipefuncError)
+            kind = "" if is_ours else f"{what}{type(error).__name__}: "
+            self._broken, self._why = error, f"{kind}{message_of(error)}"
+            self._refuse_all()
 
-    def _refuse_all(self, error: BaseException) -> None:
+    def _broken_error(self) -> BrokenPoolError:
+        error = BrokenPoolError(
+            f"the workers of this pool cannot be used: {self._why}",
+            hint="see the cause; make a new pool when it is mended",
+        )
+        error.__cause__ = self._broken
+        return error
+
+    def _refuse_all(self) -> None:
         clients = [self._calls, *(run.client for run in self._runs.values())]
         for client in clients:
             tasks = list(client.pending)
             tasks += [state.task for state in self._states if state.client is client and state.task]
             client.pending.clear()
             for task in tasks:
-                message = f"the workers of this pool cannot be used: {error}"
-                broken = BrokenPoolError(message, hint="see the cause")
-                broken.__cause__ = error
                 if isinstance(task, _Call):
-                    self._settled.append((task.future, None, broken))
+                    self._settled.append((task.future, None, self._broken_error()))
                 elif client.run is not None:
-                    client.run.inbox.put(Refused(task.slot, broken))
+                    client.run.inbox.put(Refused(task.slot, self._broken_error()))
         self._turn.clear()
         for state in self._states:
             state.client = state.task = None
@@ -398,11 +427,17 @@ class PoolManager:
                 self._group.close()
             else:
                 self._group.kill()
+            self._marks.close()
             self._on_end()
 
 
+def _starts(future: Future[Any]) -> bool:
+    """Tell whether a call is to run; one that a worker had before, but did not begin, cannot be cancelled."""
+    return future.running() or future.set_running_or_notify_cancel()
+
+
 def _settle(future: Future[Any], result: Any, error: BaseException | None) -> None:
-    if not future.running() and not future.set_running_or_notify_cancel():
+    if not _starts(future):
         return
     if error is None:
         future.set_result(result)

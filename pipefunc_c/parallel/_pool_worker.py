@@ -6,12 +6,15 @@ import contextlib
 import os
 import pickle
 import struct
-import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pipefunc_c._optional import require
 from pipefunc_c._remote_failure import RemoteFailure
+from pipefunc_c.parallel._call_marks import CallMark
+from pipefunc_c.parallel._environment import note_initializer
+from pipefunc_c.parallel._whole_lines import flush_streams
+from pipefunc_c.parallel._worker_process import leave_if_cut_off
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,7 +61,7 @@ def resident_memory() -> int:
 
 
 def serve_pool(
-    payload: bytes, _descriptors: list[int], channel: Channel, slot: int, ready: Callable[[], None]
+    payload: bytes, descriptors: list[int], channel: Channel, slot: int, ready: Callable[[], None]
 ) -> None:
     """Do what the pool says until it says END."""
     setup: Setup = pickle.loads(payload)
@@ -67,18 +70,20 @@ def serve_pool(
         initializer, arguments = pickle.loads(setup.initializer)
         if initializer is not None:
             initializer(*arguments)
+            note_initializer()
     except BaseException as error:
         channel.send(REPLY.pack(BROKEN, True), pickle.dumps(RemoteFailure.of(error)))
         return
     channel.send(REPLY.pack(READY, False))
-    PoolWorker(setup, channel, slot).serve()
+    PoolWorker(setup, channel, slot, CallMark(descriptors[0], slot)).serve()
 
 
 class PoolWorker:
     """Take what the pool sends, one at a time."""
 
-    def __init__(self, setup: Setup, channel: Channel, slot: int) -> None:
+    def __init__(self, setup: Setup, channel: Channel, slot: int, mark: CallMark) -> None:
         self._setup = setup
+        self._mark = mark
         self._channel = channel
         self._slot = slot
         self._tasks = 0
@@ -103,7 +108,8 @@ class PoolWorker:
                 answer = self._call(content) if kind == CALL else self._ask(run, content)
                 self._tasks += 1
                 is_done = self._has_had_enough()
-                _flush()
+                flush_streams()
+                leave_if_cut_off()
                 self._channel.send(REPLY.pack(answer[0], is_done), *answer[1])
 
     def _has_had_enough(self) -> bool:
@@ -112,8 +118,8 @@ class PoolWorker:
             return True
         return setup.max_rss is not None and resident_memory() > setup.max_rss
 
-    @staticmethod
-    def _call(content: memoryview) -> tuple[int, tuple[bytes, ...]]:
+    def _call(self, content: memoryview) -> tuple[int, tuple[bytes, ...]]:
+        self._mark.begin()  # to read the arguments is part of it: that may run code of the user
         try:
             function, args, kwargs = pickle.loads(content)
             result = function(*args, **kwargs)
@@ -157,9 +163,3 @@ class PoolWorker:
             handler.close()
         del handler
         self._channel.send(REPLY.pack(CLOSED, False), HEADER.pack(CLOSE, run))
-
-
-def _flush() -> None:
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(Exception):  # a user's stream may be closed, or None
-            stream.flush()

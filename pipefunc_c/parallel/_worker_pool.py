@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn, ParamSpec, TypeVar
 from pipefunc_c._describe import message_of, short_repr
 from pipefunc_c._optional import require
 from pipefunc_c.exceptions import InvalidTypeError, InvalidValueError, NotAvailableError, OperationError
+from pipefunc_c.parallel._call_marks import CallMarks
 from pipefunc_c.parallel._environment import (
     available_cores,
     can_start_workers,
@@ -128,16 +129,17 @@ class WorkerPool(Executor):
             server = ForkServer(is_copy=True)
         elif self.start_method == "spawn":
             server = "spawn"
+        n_workers = max_workers or available_cores()
+        marks = CallMarks(n_workers)
         starter = BootStarter(
             ("pipefunc_c.parallel._pool_worker", "serve_pool"),
             pickle.dumps(setup),
-            [],
+            [marks.descriptor],
             server,
             threads=threads_per_worker,
         )
-        n_workers = max_workers or available_cores()
         group = WorkerGroup(starter, n_workers, OutputRelay(redraws=True))
-        self._manager = PoolManager(group, server.stop if isinstance(server, ForkServer) else _nothing)
+        self._manager = PoolManager(group, marks, server.stop if isinstance(server, ForkServer) else _nothing)
         _living.add(self._manager)
         finalizer = weakref.finalize(self, _shut_down, self._manager, os.getpid())
         finalizer.atexit = False  # then what was submitted is waited for

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from pipefunc_c._platform import die_with, end_group
 from pipefunc_c.parallel._environment import become_worker, cap_library_threads, seed_worker
+from pipefunc_c.parallel._whole_lines import flush_streams
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from pipefunc_c.parallel._channel import Channel
 
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 HELD_SIGNALS = frozenset(
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGALRM", "SIGHUP") if hasattr(signal, name)
 )
+
+CUT_OFF_EXITCODE = 1
+_channels: dict[int, Channel] = {}
 
 
 def enter_worker(  # noqa: PLR0913, PLR0917  what distinguishes one worker from another
@@ -51,6 +55,7 @@ def enter_worker(  # noqa: PLR0913, PLR0917  what distinguishes one worker from 
         Threads for BLAS and OpenMP; by default the share of the cores.
     """
     become_worker()
+    _channels[os.getpid()] = channel
     # What it starts ends with it, and the parent alone gets a Ctrl-C.
     with contextlib.suppress(OSError):
         os.setpgid(0, 0)
@@ -66,6 +71,23 @@ def enter_worker(  # noqa: PLR0913, PLR0917  what distinguishes one worker from 
     os.register_at_fork(after_in_child=channel.close)
 
 
+def leave_if_cut_off(before: Callable[[], object] | None = None) -> None:
+    """End this process if what it ran has closed the connection to its parent: nothing can be told then.
+
+    Parameters
+    ----------
+    before
+        Called before the end.
+    """
+    channel = _channels.get(os.getpid())
+    if channel is None or channel.is_intact:
+        return
+    if before is not None:
+        before()
+    flush_streams()
+    os._exit(CUT_OFF_EXITCODE)
+
+
 @contextlib.contextmanager
 def ending_with_parent() -> Iterator[None]:
     """Serve; a channel that ends without a word means that the parent is gone."""
@@ -73,6 +95,8 @@ def ending_with_parent() -> Iterator[None]:
         yield
     except (EOFError, BrokenPipeError):
         end_group()
+    finally:
+        flush_streams()
 
 
 def _leave_to_parent(_number: int, _frame: object) -> None:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from pipefunc_c.parallel._channel import Channel
 from pipefunc_c.parallel._environment import draw_seeds
 from pipefunc_c.parallel._starting import Identity, signals_held
+from pipefunc_c.parallel._whole_lines import flush_shared
 
 if TYPE_CHECKING:
     from pipefunc_c.parallel._output import OutputRelay
@@ -138,6 +139,7 @@ class WorkerGroup:
     def start(self) -> None:
         """Start all workers."""
         self._seeds = draw_seeds()
+        flush_shared()
         # Objects that exist now are not looked at by the collector of a worker, so their pages stay shared.
         gc.freeze()
         try:

@@ -72,8 +72,9 @@ def test_not_enough_inputs(inputs, outputs, missing):
 def test_unknown_names():
     with pytest.raises(InputError, match=r"\['nope'\] are neither"):
         functions_between(graph(), {"nope", "x"}, None)
-    with pytest.raises(UnknownNameError, match="'nope'"):
+    with pytest.raises(UnknownNameError, match="'nope'") as caught:
         functions_between(graph(), None, ["nope"])
+    assert isinstance(caught.value, ValueError)
 
 
 def test_inputs_that_nothing_takes():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import random
 import signal
@@ -216,9 +217,16 @@ def uses_generator(x: int) -> float:
     return x + float(generator.normal())
 
 
+def seed_from_the_system() -> None:
+    random.seed()
+    np.random.seed()  # noqa: NPY002  what initializers do
+
+
 @alone
-def test_a_generator_that_all_workers_copy_is_told(tmp_path):
-    with make("fork") as executor:
+def test_a_generator_that_all_workers_copy_is_told_where_an_initializer_sees_to_random_numbers(tmp_path):
+    with ProcessPoolExecutor(
+        2, mp_context=multiprocessing.get_context("fork"), initializer=seed_from_the_system
+    ) as executor:
         for function, inputs in (
             (uses_generator, {}),
             (lambda x, rng: rng.random(), {"rng": random.Random(2)}),

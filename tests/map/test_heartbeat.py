@@ -1,15 +1,19 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import itertools
 import json
+import os
 import time
 
 import pytest
 
 from pipefunc_c import Pipeline, pipefunc
+from pipefunc_c.exceptions import WorkerDiedError
 from pipefunc_c.map._progress.heartbeat import HEARTBEAT_SECONDS, STALE_SECONDS, Heartbeat
 from pipefunc_c.map._progress.progress import LiveProgress
+from pipefunc_c.map._runs.map_run import MapRun, make_plan
 
 
 @pytest.fixture
@@ -191,6 +195,42 @@ def test_one_that_fails(tmp_path):
     status = read(tmp_path / "run")
     assert status["status"] == "failed"
     assert "negative" in status["error"]
+
+
+def crash(x):
+    if x < 0:
+        os._exit(3)
+    return 2 * x
+
+
+@pytest.mark.parametrize("xs", [[1, -1, 2], [1, 2, -1], [-1]], ids=["amidst", "last", "only"])
+@pytest.mark.parametrize("where", ["workers", "executor"])
+def test_the_element_at_which_a_map_stops_is_counted(tmp_path, where, xs):
+    options = {} if where == "workers" else {"executor": concurrent.futures.ThreadPoolExecutor(1)}
+    with pytest.raises(ValueError, match="negative"):
+        asyncio.run(mapped(tmp_path / "run", xs, **options))
+    status = read(tmp_path / "run")
+    assert status["outputs"]["y"].items() >= {"n_total": len(xs), "n_failed": 1, "complete": False}.items()
+    assert (status["status"], status["all_complete"], status["n_outputs_completed"]) == ("failed", False, 0)
+
+
+def test_an_element_that_ends_its_workers_is_counted(tmp_path):
+    async def main():
+        pipeline = Pipeline([pipefunc("y", mapspec="x[i] -> y[i]")(crash)])
+        await pipeline.map_async({"x": [-1]}, run_folder=tmp_path / "run").task
+
+    with pytest.raises(WorkerDiedError):
+        asyncio.run(main())
+    assert read(tmp_path / "run")["outputs"]["y"].items() >= {"n_failed": 1, "complete": False}.items()
+
+
+def test_without_workers_it_is_counted_too():
+    plan = make_plan(Pipeline([double]), {"x": [1, -1, 2]}, parallel=False, show_progress="headless")
+    run = MapRun(plan)
+    with pytest.raises(ValueError, match="negative"):
+        run.run()
+    status = run.progress.progress_dict["y"]
+    assert (status.n_completed, status.n_failed, status.n_raised, status.n_left) == (1, 1, 1, 1)
 
 
 def test_errors_that_are_kept_are_counted(tmp_path):

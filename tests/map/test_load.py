@@ -24,8 +24,8 @@ from pipefunc_c.exceptions import ErrorSnapshot, PropagatedErrorSnapshot, Unknow
 from pipefunc_c.map._run_folder.load import load_all_outputs, load_outputs
 from pipefunc_c.map._run_folder.run_files import DamagedFileError
 from pipefunc_c.map._run_folder.run_info import RunFolderNotFoundError, RunInfo
-from pipefunc_c.map._run_folder.run_stores import NotLoaded
 from pipefunc_c.map._stages.failures import PROPAGATED
+from pipefunc_c.map._stages.not_loaded import NotLoaded
 
 
 def test_a_finished_run(tmp_path):

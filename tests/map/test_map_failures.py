@@ -7,10 +7,12 @@ import getpass
 import os
 import pickle
 import platform
+import sys
 import time
 import tracemalloc
 import weakref
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -85,6 +87,51 @@ class TestTracebacks:
         first, second = run([two_ways], {"x": [0, 1]})["y"].output
         assert first.traceback != second.traceback
 
+    def test_what_names_the_error_is_there_once(self):
+        @pipefunc("y", mapspec="x[i] -> y[i]", print_error=False)
+        def many_lines(x):
+            if x == 1:
+                return mispelled_nam  # noqa: F821  the guess at what was meant is what is tested
+            mispelled_name = SyntaxError("wrong", ("file", 1, 2, "text"))
+            mispelled_name.add_note("first note")
+            mispelled_name.add_note("second note")
+            raise mispelled_name
+
+        named, noted = run([many_lines], {"x": [1, 2]})["y"].output
+        assert named.traceback.count("NameError: ") == 1
+        for text in ('File "file", line 1', "SyntaxError: wrong", "first note", "second note"):
+            assert noted.traceback.count(f"{text}\n") == 1
+
+    def test_groups_show_their_own_members(self):
+        @pipefunc("y", mapspec="x[i] -> y[i]", print_error=False)
+        def several(x):
+            errors = []
+            try:
+                raise ValueError(f"inner {x}")
+            except ValueError as error:
+                errors.append(error)
+            raise ExceptionGroup("several", errors)
+
+        for x, error in enumerate(run([several], {"x": range(3)})["y"].output):
+            assert error.traceback.count(f"ValueError: inner {x}\n") == 1
+            assert error.traceback.count("ExceptionGroup: several (1 sub-exception)\n") == 1
+            assert "raise ExceptionGroup(" in error.traceback
+            assert "raise ValueError(" in error.traceback
+
+    def test_a_frozen_exception_does_not_stop_the_run(self):
+        @dataclass(frozen=True)
+        class Frozen(Exception):
+            code: int
+
+        def fail(x):
+            raise Frozen(x)
+
+        output = run([PipeFunc(fail, "y", mapspec="x[i] -> y[i]", print_error=False)], {"x": [1, 2]})[
+            "y"
+        ].output
+        assert [error.exception for error in output] == [Frozen(1), Frozen(2)]
+        assert "in fail" in output[1].traceback
+
     def test_deep_recursion(self):
         def dive(x):
             return dive(x + 1)
@@ -156,6 +203,28 @@ class TestOrigins:
             assert error.machine == platform.node()
             assert error.traceback.endswith(f"ValueError: {error.exception}\n")
 
+    def test_threads_that_fail_at_once_get_their_own(self):
+        table, wrong = OriginTable(), []
+
+        def fail_often(name):
+            for k in range(100):
+                code = compile(f"def {name}_{k}():\n    raise ValueError", "code", "exec")
+                exec(code, scope := {})
+                try:
+                    scope[f"{name}_{k}"]()
+                except ValueError as error:
+                    number = table.intern(error)
+                    wrong.extend([f"{name}_{k}"] * (f"in {name}_{k}\n" not in table[number].traceback))
+
+        interval = sys.getswitchinterval()
+        sys.setswitchinterval(1e-6)
+        try:
+            with ThreadPoolExecutor(4) as pool:
+                list(pool.map(fail_often, "abcd"))
+        finally:
+            sys.setswitchinterval(interval)
+        assert not wrong
+
     def test_the_origins_of_a_long_run_are_few(self):
         table = OriginTable()
         numbers = set()
@@ -175,8 +244,8 @@ def test_results_with_errors_can_be_pickled():
     assert copied["z"].output[1].reason == "input_is_error"
 
 
-@pytest.mark.parametrize("chained", [False, True], ids=["plain", "chained"])
-def test_what_failed_calls_held_is_given_free(chained):
+@pytest.mark.parametrize("kind", ["plain", "chained", "grouped"])
+def test_what_failed_calls_held_is_given_free(kind):
     held = []
 
     class Large:
@@ -189,8 +258,10 @@ def test_what_failed_calls_held_is_given_free(chained):
         try:
             raise KeyError(x)
         except KeyError as error:
-            if chained:
+            if kind == "chained":
                 raise ValueError(x) from error
+            if kind == "grouped":
+                raise ExceptionGroup("group", [error]) from None
         raise ValueError(x)
 
     results = run([hold], {"x": range(10)})
@@ -227,7 +298,7 @@ def test_a_failure_costs_at_most_300_bytes():
 )
 def test_an_error_that_was_lost_since_is_still_the_reason(value, reason):
     # Its file was damaged, so it is missing now; what it caused is still known.
-    seen = snapshot(after, PROPAGATED, FailureOrigin(), {"y": value})
+    seen = snapshot(after, PROPAGATED, FailureOrigin(), {"y": value}, dict)
     assert seen.reason == reason
     assert seen.error_info == {}
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import pickle
+import platform
+import time
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from datetime import datetime
 
 import numpy as np
 import pytest
 from map.alone import PORTABLE, alone
 
 from pipefunc_c import PipeFunc, Pipeline
+from pipefunc_c._storage.base import StorageBase
 from pipefunc_c.exceptions import ErrorSnapshot, PropagatedErrorSnapshot
 from pipefunc_c.map import load_outputs
 from pipefunc_c.resources import Resources
@@ -173,3 +178,99 @@ def test_profiling_in_workers_is_warned_about():
         pipeline.map({"x": [1, -2]})
     pipeline.map({"x": [1, -2]}, parallel=False)
     assert pipeline.profiling_stats["abs"].time.num_executions == 2
+
+
+def lengths_fail(kwargs):
+    return {"cpus": len(kwargs["a"]) // kwargs["c"]}
+
+
+def values_fail(kwargs):
+    return {"cpus": kwargs["a"] // kwargs["c"]}
+
+
+@pytest.mark.parametrize("scope", ["map", "element"])
+@pytest.mark.parametrize("way", WAYS)
+@alone
+def test_the_snapshot_of_resources_that_fail_is_complete(way, scope, tmp_path):
+    resources = lengths_fail if scope == "map" else values_fail
+    func = PipeFunc(
+        lambda x, factor, resources: x,
+        "y",
+        renames={"x": "a", "factor": "c"},
+        defaults={"c": 0},
+        mapspec="a[i] -> y[i]",
+        resources=resources,
+        resources_variable="resources",
+        resources_scope=scope,
+        print_error=False,
+    )
+    folder = tmp_path / "run"
+    before = datetime.now().astimezone().replace(microsecond=0)
+    results = run([func], {"a": [1, 2]}, way, error_handling="continue", run_folder=folder)
+    ended = datetime.now().astimezone()
+    time.sleep(1.1)
+    outputs = [results["y"].output, load_outputs("y", run_folder=folder), pickled(results)["y"].output]
+    for output in outputs:
+        for value, skipped in enumerate(output, start=1):
+            (error,) = skipped.get_root_causes()
+            assert error is skipped.error_info["resources"].error
+            assert (error.args, error.kwargs) == (({"a": [1, 2] if scope == "map" else value, "c": 0},), {})
+            with pytest.raises(ZeroDivisionError) as again:
+                error.reproduce()
+            assert again.value.args == error.exception.args
+            assert f"in {resources.__name__}" in error.traceback
+            note = "This happened while the resources of <lambda> were worked out."
+            assert error.exception.__notes__ == [note]
+            for line in (note, f"ZeroDivisionError: {error.exception}"):
+                assert error.traceback.count(f"{line}\n") == 1
+            assert before <= datetime.fromisoformat(error.timestamp) <= ended
+            assert skipped.timestamp == error.timestamp
+            assert error.machine == platform.node()
+            assert error.timestamp == outputs[0][value - 1].timestamp
+
+
+def pickled(value):
+    return pickle.loads(pickle.dumps(value))
+
+
+class OwnError(Exception):
+    def __init__(self, code, message):
+        super().__init__(f"{code}: {message}")
+
+
+@pytest.mark.parametrize("scope", ["map", "element"])
+@pytest.mark.parametrize("way", WAYS)
+@alone
+def test_an_error_of_resources_keeps_its_class(way, scope, tmp_path):
+    def fail(kwargs):
+        raise OwnError(3, "no")
+
+    options = {"error_handling": "continue", "run_folder": tmp_path / "run"}
+    results = run([consumer(fail, scope, print_error=False)], {"a": [1, 2]}, way, **options)
+    for output in (results["y"].output, load_outputs("y", run_folder=tmp_path / "run")):
+        (cause,) = output[1].get_root_causes()
+        assert type(cause.exception) is OwnError
+        assert cause.exception.args == ("3: no",)
+
+
+@pytest.mark.parametrize("storage", ["file_array", "dict"])
+def test_failed_resources_of_earlier_outputs_have_what_they_got(storage, tmp_path):
+    first = PipeFunc(lambda x: 2 * x, "a", mapspec="x[i] -> a[i]")
+    total = PipeFunc(lambda a: int(sum(a)), "c")
+    seen = []
+
+    def fail(kwargs):
+        seen.append(kwargs)
+        raise LookupError("no machine is left")
+
+    last = PipeFunc(
+        lambda a, c, resources: a, "y", mapspec="a[i] -> y[i]", resources=fail, resources_variable="resources"
+    )
+    options = {"error_handling": "continue", "run_folder": tmp_path / "run", "storage": storage}
+    results = run([first, total, last], {"x": [1, 2, 3]}, **options)
+    [got] = seen
+    for output in (results["y"].output, load_outputs("y", run_folder=tmp_path / "run")):
+        [arguments] = output[0].get_root_causes()[0].args
+        assert arguments["c"] == got["c"] == 12
+        assert arguments["a"].to_array().tolist() == got["a"].to_array().tolist() == [2, 4, 6]
+        assert isinstance(arguments["a"], StorageBase)

@@ -219,6 +219,63 @@ def test_a_result_that_ends_the_worker_when_it_is_pickled_is_found(crew):
     check_continued(found, [13], int)
 
 
+def close_files() -> None:
+    os.closerange(3, 1000)
+
+
+def close_files_and_go_on() -> None:
+    close_files()
+    time.sleep(1)
+
+
+@pytest.mark.parametrize("result", [float, str])
+@every_crew
+@alone
+def test_an_element_that_closes_the_files_of_its_worker_is_found(crew, result):
+    func = at([5], close_files, result=result)
+    with executor(crew) as pool:
+        results = mapped(func).map({"x": range(40)}, executor=pool, error_handling="continue")
+        check_continued(results["y"].output, [5], result)
+        with pytest.raises(WorkerDiedError) as info:
+            mapped(func).map({"x": range(40)}, executor=pool)
+        assert info.value.index == 5
+        assert "closes files" in str(info.value)
+
+
+@alone
+def test_an_element_that_closes_the_files_of_its_worker_and_goes_on_is_found():
+    results = mapped(at([5], close_files_and_go_on)).map({"x": range(40)}, error_handling="continue")
+    check_continued(results["y"].output, [5])
+
+
+@every_crew
+def test_the_end_of_a_worker_whose_files_were_closed_prints_nothing(crew):
+    with start(close_files_in_an_element, crew) as process:
+        assert process.wait() == 0
+        assert process.text(0) + process.text(1) == ""
+
+
+def close_files_in_an_element(crew: str) -> None:
+    with executor(crew) as pool:
+        results = mapped(at([5], close_files)).map({"x": range(40)}, executor=pool, error_handling="continue")
+        check_continued(results["y"].output, [5])
+        if pool is not None:
+            assert isinstance(pool.submit(close_files).exception(), WorkerDiedError)
+            assert pool.submit(abs, -3).result() == 3
+
+
+@every_crew
+@alone
+def test_a_run_folder_has_all_but_the_element_that_closes_the_files_of_its_worker(crew, tmp_path):
+    with executor(crew) as pool:
+        results = mapped(at([5], close_files)).map(
+            {"x": range(40)}, tmp_path / "run", executor=pool, error_handling="continue"
+        )
+    check_continued(results["y"].output, [5])
+    loaded = load_outputs("y", run_folder=tmp_path / "run")
+    check_continued([each.item() if isinstance(each, np.generic) else each for each in loaded], [5])
+
+
 @pytest.mark.parametrize("storage", ["file_array", "array", "dict"])
 @every_crew
 @alone

@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 import time
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,8 @@ import pytest
 from map.alone import PORTABLE, alone, needs_fork, start
 
 from pipefunc_c import PipeFunc, Pipeline
-from pipefunc_c.exceptions import ErrorSnapshot, RemoteError, WorkerDiedError
+from pipefunc_c.exceptions import ErrorSnapshot, OperationError, RemoteError, WorkerDiedError
+from pipefunc_c.map import load_outputs
 
 pytestmark = pytest.mark.timeout(60)
 N = 20
@@ -45,6 +47,22 @@ class Refuses(Exception):
 
 class Holds(Exception):
     pass
+
+
+@dataclass(frozen=True)
+class FrozenError(Exception):
+    text: str
+
+
+class OwnOSError(OSError):
+    def __init__(self, name: str) -> None:
+        super().__init__(2, "is not there", f"{name}.txt")
+        self.args = (name,)
+
+
+class OwnGroup(ExceptionGroup):
+    def __new__(cls, errors: Any) -> Any:
+        return super().__new__(cls, "several", errors)
 
 
 class Stubborn:
@@ -130,15 +148,66 @@ def test_an_exception_in_the_middle_of_a_long_element_of_the_other_worker():
     assert seconds < 1.2, seconds
 
 
-@needs_fork
+def local_class() -> Any:
+    class Local(Exception):
+        def __init__(self, first: Any, second: Any) -> None:
+            super().__init__(f"{first} and {second}")
+
+    return Local
+
+
+@pytest.mark.parametrize("servers", [False, True], ids=["forked", "from-a-server"])
 @alone
-def test_an_exception_that_cannot_be_read_back_keeps_its_text():
-    for error, said in ((TwoArguments(1, "b"), "1 and b"), (Refuses("so it is"), "so it is")):
-        with pytest.raises(Exception) as info:  # noqa: PT011  the type is lost, the text must not be
-            mapped(at(5, lambda error=error: throw(error))).map({"x": range(N)})
-        text = f"{info.value} {info.value.__cause__}"
-        assert said in text, text
-        assert type(error).__name__ in text, text
+def test_an_exception_that_does_not_unpickle_keeps_its_class(servers, tmp_path):
+    if servers:
+        threading.Thread(target=threading.Event().wait, daemon=True).start()
+    local = local_class()
+    makers = {
+        TwoArguments: lambda: TwoArguments(1, "b"),
+        Refuses: lambda: Refuses("1 and b"),
+        FrozenError: lambda: FrozenError("1 and b"),
+        OwnOSError: lambda: OwnOSError("1 and b"),
+        OwnGroup: lambda: OwnGroup([TwoArguments(1, "b")]),
+        local: lambda: local(1, "b"),
+    }
+    for kind, make in makers.items():
+        fail = at(5, lambda make=make: throw(make()))
+        error, _ = caught(kind, fail)
+        folder = tmp_path / kind.__name__
+        pipeline = mapped(fail)
+        results = pipeline.map({"x": range(N)}, error_handling="continue", run_folder=folder)
+        loaded = load_outputs("y", run_folder=folder)
+        resumed = pipeline.map({"x": range(N)}, error_handling="continue", run_folder=folder, resume=True)
+        outputs = [results["y"].output, loaded, resumed["y"].output]
+        for each in (error, *(output[5].exception for output in outputs)):
+            assert type(each) is kind
+            assert "1 and b" in f"{each.args}"
+            assert [output[4] for output in outputs] == [4] * 3
+        if kind is not FrozenError:  # it takes no notes
+            assert "Error in func(x=5)" in error.__notes__[0]
+        if kind is OwnOSError:
+            assert (error.errno, error.filename) == (2, "1 and b.txt")
+
+
+@pytest.mark.parametrize("servers", [False, True], ids=["forked", "from-a-server"])
+@alone
+def test_exceptions_that_cannot_be_pickled_leave_their_text_and_the_others_as_they_are(servers):
+    if servers:
+        threading.Thread(target=threading.Event().wait, daemon=True).start()
+
+    def fail(x):
+        raise ValueError(threading.Lock() if x == 1 else Stubborn() if x == 2 else x)
+
+    output = mapped(fail).map({"x": range(4)}, error_handling="continue")["y"].output
+    assert [type(each.exception) for each in output] == [
+        ValueError,
+        OperationError,
+        OperationError,
+        ValueError,
+    ]
+    assert "lock" in output[1].exception.detail
+    assert "cannot be read back" in str(output[2].exception)
+    assert output[3].exception.args == (3,)
 
 
 @alone

@@ -132,6 +132,18 @@ def test_counts():
     assert (progress.state, y.n_in_progress) == ("completed", 0)
 
 
+def test_the_element_at_which_a_run_stops():
+    progress = LiveProgress([("y", 3)])
+    progress.start()
+    progress.update(0, 2, 1)
+    progress.raised(0)
+    y = progress.statuses[0]
+    assert (y.n_completed, y.n_failed, y.n_left, y.progress, y.complete) == (1, 2, 0, 1.0, False)
+    progress.update(0, 2, 1)
+    assert (y.n_completed, y.n_failed) == (1, 2)
+    progress.finish(error=True)
+
+
 @pytest.mark.parametrize(
     ("options", "state", "reason"),
     [

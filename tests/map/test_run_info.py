@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import pickle
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,8 +21,10 @@ from pipefunc_c.map import load_outputs
 from pipefunc_c.map._run_folder.run_files import (
     DamagedFileError,
     is_pickle_of,
+    parse_json,
     prepared,
     read_value,
+    write_json,
     write_prepared,
 )
 from pipefunc_c.map._run_folder.run_info import RunFolderNotFoundError, RunInfo
@@ -36,6 +40,20 @@ def fields(info: RunInfo) -> dict[str, object]:
 def test_a_run_info_is_loaded_as_it_was_written(tmp_path):
     info = started(tmp_path / "run", describe(storage={"y": "file_array", "total": "dict"}))
     assert fields(RunInfo.load(tmp_path / "run")) == fields(info)
+
+
+@pytest.mark.parametrize("index", [2, -1, slice(None), slice(1, None, 2), np.int64(1)], ids=repr)
+def test_fixed_indices_are_loaded_as_they_were_given(tmp_path, index):
+    started(tmp_path, describe(fixed_indices={"i": index}))
+    assert RunInfo.load(tmp_path).fixed_indices == {"i": index}
+
+
+def test_a_run_info_of_before_there_were_fixed_indices_in_it(tmp_path):
+    started(tmp_path)
+    data = parse_json((tmp_path / "run_info.json").read_bytes())
+    assert data.pop("fixed_indices") is None
+    write_json(tmp_path / "run_info.json", {name: data[name] for name in data if name != "format"})
+    assert RunInfo.load(tmp_path).fixed_indices is None
 
 
 def test_the_files_are_where_users_look_for_them(tmp_path):
@@ -66,6 +84,21 @@ def test_a_relative_folder_stays_where_it_was(tmp_path, monkeypatch):
     info = started("run")
     monkeypatch.chdir("/")
     assert info.folder == tmp_path / "run"
+
+
+def test_a_folder_that_was_loaded_by_a_relative_path_stays_where_it_was(tmp_path, monkeypatch):
+    commit(started(tmp_path / "a" / "run"), "y", {0: 2.0, 1: 4.0, 2: 6.0}, 3)
+    monkeypatch.chdir(tmp_path / "a")
+    info, again = RunInfo.load("run"), pickle.loads(pickle.dumps(RunInfo.load(Path("..", "a", "run"))))
+    early = info.init_store()
+    monkeypatch.chdir("/")
+    assert info.run_folder == tmp_path / "a" / "run"
+    assert info.inputs["x"].tolist() == X.tolist()
+    assert info.input_paths["x"].is_file()
+    assert dict(info.defaults) == {"factor": 2}
+    for stores in (early, info.init_store(), again.init_store()):
+        assert stores["y"].to_array().tolist() == [2.0, 4.0, 6.0]
+        assert pickle.loads(pickle.dumps(stores["y"])).to_array().tolist() == [2.0, 4.0, 6.0]
 
 
 def test_without_a_folder_there_are_no_paths(tmp_path):

@@ -32,13 +32,13 @@ def total(y):
     return len(y)
 
 
-def run(folder, xs=range(10), **options):
-    return Pipeline([double, total]).map({"x": xs}, run_folder=folder, parallel=False, **options)
+def run(folder, xs=range(10), functions=(double, total), **options):
+    return Pipeline(functions).map({"x": xs}, run_folder=folder, parallel=False, **options)
 
 
-def run_in_background(folder, xs=range(10), **options):
+def run_in_background(folder, xs=range(10), functions=(double, total), **options):
     async def main():
-        return await Pipeline([double, total]).map_async({"x": xs}, run_folder=folder, **options).task
+        return await Pipeline(functions).map_async({"x": xs}, run_folder=folder, **options).task
 
     return asyncio.run(main())
 
@@ -84,11 +84,34 @@ class TestLedgers:
         run(tmp_path / "run", [1, -1, 2], error_handling="continue")
         assert counts(read_status(tmp_path / "run"), "y") == (3, 2, 1, True)
 
-    def test_fixed_indices_end_well_without_being_complete(self, tmp_path):
-        Pipeline([double]).map({"x": range(10)}, run_folder=tmp_path / "run", fixed_indices={"i": slice(3)})
+    def test_fixed_indices_ask_for_a_part(self, tmp_path):
+        fixed = {"fixed_indices": {"i": slice(1, None, 3)}}
+        run_in_background(tmp_path / "run", functions=[double], **fixed)
+        beat = read_status(tmp_path / "run")
+        (tmp_path / "run" / STATUS_FILE).unlink()
         status = read_status(tmp_path / "run")
-        assert (status["status"], status["all_complete"]) == ("completed", False)
-        assert counts(status, "y") == (10, 3, 0, False)
+        assert (beat["status_source"], status["status_source"]) == ("heartbeat", "ledger")
+        for each in (beat, status):
+            assert (each["status"], each["all_complete"]) == ("completed", True)
+            assert (each["progress_fraction"], each["n_outputs_completed"]) == (1.0, 2)
+            assert counts(each, "y") == (3, 3, 0, True)
+
+    def test_another_map_asks_for_another_part(self, tmp_path):
+        def counted(xs=range(10), **options):
+            Pipeline([double]).map({"x": xs}, run_folder=tmp_path / "run", parallel=False, **options)
+            return counts(read_status(tmp_path / "run"), "y")
+
+        assert counted(fixed_indices={"i": 2}) == (1, 1, 0, True)
+        assert counted(fixed_indices={"i": slice(1, 4)}, resume=True) == (3, 3, 0, True)
+        assert counted(resume=True) == (10, 10, 0, True)
+        assert counted(fixed_indices={"i": np.int64(-1)}, resume=True) == (1, 1, 0, True)
+
+    def test_a_part_that_failed(self, tmp_path):
+        with pytest.raises(ValueError, match="negative"):
+            run(tmp_path / "run", [1, 2, -1, 4, 5], functions=[double], fixed_indices={"i": slice(1, 4)})
+        status = read_status(tmp_path / "run")
+        assert (status["status"], status["all_complete"]) == ("failed", False)
+        assert counts(status, "y") == (3, 1, 0, False)
 
     def test_no_elements(self, tmp_path):
         Pipeline([double]).map({"x": []}, run_folder=tmp_path / "run")

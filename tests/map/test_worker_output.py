@@ -143,6 +143,81 @@ def test_a_flood_does_not_hold_up_an_interrupt():
     timer.join()
 
 
+LINES = """
+import os, sys, threading, time
+from pipefunc_c import Pipeline, pipefunc
+from pipefunc_c.parallel import WorkerPool
+
+@pipefunc("y", mapspec="x[i] -> y[i]")
+def talk(x):
+    print("line", x)
+    if x % 1000 == 0:
+        print("part of line", x, end=" ")
+        print("of error", x, file=sys.stderr, flush=True)
+        print("and the rest of it")
+    return x
+
+crew = sys.argv[1]
+if crew == "served":
+    threading.Thread(target=time.sleep, args=(1,), daemon=True).start()
+pool = WorkerPool(2, start_method=crew) if crew in ("fork", "forkserver", "spawn") else None
+print("begun")
+Pipeline([talk]).map({"x": range(20_000)}, executor=pool, show_progress=False)
+print("over")
+"""
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"], ids=["buffered", "unbuffered"])
+@pytest.mark.parametrize("crew", ["own", "served", "fork", "forkserver", "spawn"])
+def test_lines_that_workers_print_to_one_pipe_stay_whole(crew, unbuffered):
+    done = subprocess.run(
+        [sys.executable, "-c", LINES, crew],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
+    )
+    begun, *lines, over = done.stdout.splitlines()
+    assert (begun, over) == ("begun", "over")
+    wanted = [f"line {x}" for x in range(20_000)]
+    wanted += [f"part of line {x} and the rest of it" for x in range(0, 20_000, 1000)]
+    assert sorted(lines) == sorted(wanted)
+    assert sorted(done.stderr.splitlines()) == sorted(f"of error {x}" for x in range(0, 20_000, 1000))
+
+
+REST = """
+import os, sys
+from pipefunc_c import Pipeline, pipefunc
+
+@pipefunc("y", mapspec="x[i] -> y[i]")
+def talk(x):
+    if x < 10:
+        print(x, "has no end of line", end=";")
+    print("flushed" * (x == 11), end="", flush=True)
+    return x
+
+@pipefunc("z", mapspec="y[i] -> z[i]")
+def leave(y):
+    if y == 500:
+        os._exit(1)
+    print(y)
+    return y
+
+results = Pipeline([talk, leave]).map({"x": range(1000)}, error_handling="continue")
+assert "WorkerDied" in repr(results["z"].output[500])
+"""
+
+
+def test_what_has_no_end_of_line_arrives_and_a_worker_that_dies_repeats_nothing():
+    done = subprocess.run([sys.executable, "-c", REST], capture_output=True, text=True, check=True)
+    for x in range(10):
+        assert done.stdout.count(f"{x} has no end of line;") == 1
+    assert done.stdout.count("flushed") == 1
+    numbers = re.findall(r"^\d+$", done.stdout, re.MULTILINE)
+    assert len(set(numbers)) == len(numbers)
+    assert {str(y) for y in range(600, 1000)} - set(numbers) == set()
+
+
 SCRIPT = """
 import os, sys, threading, time
 from pipefunc_c import Pipeline, pipefunc

@@ -22,7 +22,9 @@ from pipefunc_c.parallel import WorkerPool, _forkserver
 from pipefunc_c.parallel._channel import Channel
 from pipefunc_c.parallel._forkserver import ForkServer
 from pipefunc_c.parallel._pool_manager import PoolManager
+from pipefunc_c.parallel._pool_worker import CALL
 from pipefunc_c.parallel._processes import fork_process
+from pipefunc_c.parallel._workers import WorkerGroup
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -182,11 +184,10 @@ def test_the_server_is_killed(method):
                     os.kill(pid, signal.SIGKILL)
             assert not wait(futures, SECONDS).not_done
             if method == "forkserver":
-                # A call may still go to a worker whose death is not noticed yet.
-                assert until(lambda: pool.submit(abs, -3).exception(SECONDS) is None)
+                assert pool.submit(abs, -3).result(SECONDS) == 3
             else:
                 with pytest.raises(BrokenPoolError, match="server"):
-                    until(lambda: not pool.submit(abs, -3).exception(SECONDS))
+                    pool.submit(abs, -3).result(SECONDS)
         gc.collect()
     assert all("warm_main" in " ".join(each.cmdline()) for each in living(recursive=True))
 
@@ -330,3 +331,87 @@ def test_a_worker_that_is_to_die_gets_no_more_work():
             call = pool.submit(abs, -3)
         assert call.result(SECONDS) == 3
         run.close()
+
+
+# -- workers that die before they begin --------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
+@alone
+def test_a_call_does_not_fail_because_idle_workers_were_killed(method):
+    with WorkerPool(2, start_method=method) as pool:
+        for _ in range(5):
+            pool.submit(abs, -3).result(SECONDS)
+            for pid in pool.pids:
+                os.kill(pid, signal.SIGKILL)
+            assert [pool.submit(abs, -k).result(SECONDS) for k in range(4)] == [0, 1, 2, 3]
+
+
+@alone
+def test_a_long_call_whose_worker_dies_while_it_is_sent_goes_to_another():
+    with WorkerPool(1) as pool:
+        pool.submit(abs, -3).result(SECONDS)
+        [pid] = pool.pids
+        os.kill(pid, signal.SIGSTOP)
+        call = pool.submit(len, bytes(10_000_000))
+        assert call.running()
+        time.sleep(0.1)
+        os.kill(pid, signal.SIGKILL)
+        assert call.result(SECONDS) == 10_000_000
+
+
+@alone
+def test_a_call_is_not_given_to_dying_workers_for_ever():
+    sent, send = [], WorkerGroup.send
+
+    def kill_and_send(group: WorkerGroup, slot: int, *parts: bytes, **options: Any) -> None:
+        if parts[0][0] == CALL:
+            sent.append(group.pid(slot))
+            os.kill(group.pid(slot), signal.SIGKILL)
+            time.sleep(0.05)
+        send(group, slot, *parts, **options)
+
+    WorkerGroup.send = kill_and_send  # type: ignore[method-assign]  # for this process
+    with WorkerPool(1) as pool:
+        with pytest.raises(WorkerDiedError, match="before it began a call, like those before it"):
+            pool.submit(abs, -3).result(SECONDS)
+        assert len(set(sent)) == len(sent) == 4
+        WorkerGroup.send = send  # type: ignore[method-assign]
+        assert pool.submit(abs, -3).result(SECONDS) == 3
+
+
+def note_and_die(path: str) -> None:
+    with open(path, "a") as file:
+        file.write("begun ")
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+class DiesWhenRead:
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def __reduce__(self) -> Any:
+        return note_and_die, (self.path,)
+
+
+@pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
+@alone
+def test_a_call_that_was_begun_is_not_repeated(method, tmp_path):
+    with WorkerPool(2, start_method=method) as pool:
+        for number, end in enumerate((note_and_die, DiesWhenRead)):
+            path = tmp_path / str(number)
+            call = pool.submit(end, str(path)) if number == 0 else pool.submit(id, end(str(path)))
+            with pytest.raises(WorkerDiedError, match="SIGKILL while it did a call"):
+                call.result(SECONDS)
+            assert path.read_text() == "begun "
+        assert pool.submit(abs, -3).result(SECONDS) == 3
+
+
+@alone
+def test_a_pool_that_shuts_down_still_gives_a_call_to_another_worker():
+    pool = WorkerPool(1)
+    pool.submit(abs, -3).result(SECONDS)
+    os.kill(pool.pids[0], signal.SIGKILL)
+    call = pool.submit(abs, -3)
+    pool.shutdown()
+    assert call.result(SECONDS) == 3

@@ -19,6 +19,7 @@ import psutil
 import pytest
 from map.alone import PORTABLE, alone, members, start, until
 
+from pipefunc_c import PipeFunc, Pipeline
 from pipefunc_c.exceptions import (
     BrokenPoolError,
     InvalidTypeError,
@@ -308,6 +309,31 @@ def test_an_initializer_that_raises_breaks_the_pool(method):
         pool.submit(abs, -1)
     pool.shutdown()
     until(lambda: not left_children())
+
+
+def fail_by_key(name: str) -> None:
+    raise KeyError(name)
+
+
+@pytest.mark.parametrize(
+    ("initializer", "argument", "said"),
+    [(fail_by_key, "nope", "KeyError: 'nope'"), (sys.exit, 4, "SystemExit: 4")],
+)
+@alone
+def test_the_error_says_what_the_initializer_raised(initializer, argument, said):
+    with pool_of(initializer=initializer, initargs=(argument,)) as pool:
+        error = pool.submit(abs, -1).exception(20)
+        message = f"the workers of this pool cannot be used: their initializer raised {said}"
+        assert error.args[0] == message
+        assert isinstance(error.__cause__.__cause__, RemoteError)
+        assert initializer is sys.exit or "in fail_by_key" in str(error.__cause__.__cause__)
+        with pytest.raises(BrokenPoolError) as caught:
+            pool.submit(abs, -1)
+        assert caught.value.args[0] == message
+        pipeline = Pipeline([PipeFunc(lambda x: x, "y", mapspec="x[i] -> y[i]")])
+        with pytest.raises(BrokenPoolError) as caught:
+            pipeline.map({"x": [1, 2]}, executor=pool)
+        assert caught.value.args[0] == message
 
 
 @alone

@@ -62,6 +62,17 @@ def test_a_path_is_made_absolute(tmp_path, monkeypatch):
     assert pickle.loads(pickle.dumps(array))[1] == 2
 
 
+def test_an_array_of_a_relative_folder_stays_where_it_was(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    array, other = FileArray("a", 2), FileArray("a", 2)
+    array.dump(0, 1)
+    assert other[0] == 1
+    monkeypatch.chdir("/")
+    array.dump(1, 2)
+    for each in (array, other, pickle.loads(pickle.dumps(other)), FileArray(tmp_path / "a", 2)):
+        assert each.to_array().tolist() == [1, 2]
+
+
 def test_elements_that_are_there_are_replaced(tmp_path):
     old = FileArray.from_data([1, 2, 3], tmp_path)
     assert old[1] == 2
@@ -85,6 +96,14 @@ def test_data_without_a_shape(tmp_path, data):
     with pytest.raises(TypeError, match="no shape"):
         FileArray.from_data(data, tmp_path / "array")
     assert not (tmp_path / "array").exists()
+
+
+def test_a_file_in_the_place_of_the_folder(tmp_path):
+    (tmp_path / "file").write_text("kept")
+    with pytest.raises(OSError, match="a file is where the folder is to be") as caught:
+        FileArray.from_data([1, 2], tmp_path / "file")
+    assert "free there" not in str(caught.value)
+    assert (tmp_path / "file").read_text() == "kept"
 
 
 def test_blocks_join(tmp_path, monkeypatch):

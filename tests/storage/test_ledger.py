@@ -142,6 +142,31 @@ def test_a_folder_that_cannot_be_made(tmp_path):
     with pytest.raises(OSError, match="commits") as caught:
         LedgerWriter(tmp_path, "w")
     assert isinstance(caught.value, RunFolderWriteError)
+    assert "a file is where the folder is to be" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("number", "said", "unsaid"),
+    [
+        (errno.ENOSPC, ["are free there", "make room"], "see to"),
+        (errno.EDQUOT, ["are free there", "make room"], "see to"),
+        (errno.EIO, ["see to the folder"], "free there"),
+        (errno.EROFS, ["see to the folder"], "make room"),
+    ],
+    ids=["full", "quota", "broken", "read-only"],
+)
+def test_only_a_full_disk_needs_room(tmp_path, monkeypatch, number, said, unsaid):
+    writer = LedgerWriter(tmp_path, "w")
+
+    def pwrite(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "pwrite", pwrite)
+    with pytest.raises(RunFolderWriteError) as caught:
+        writer.append(0, 0, packed(numbers(2)))
+    assert caught.value.errno == number
+    assert all(each in str(caught.value) for each in said)
+    assert unsaid not in str(caught.value)
 
 
 def test_a_closed_writer(tmp_path):

@@ -203,6 +203,18 @@ def test_neighbouring_chunks_written_by_two_processes_lose_nothing(tmp_path, kin
     assert {value["pid"] for value in values} == set(pids)
 
 
+def test_a_relative_folder_stays_where_it_was(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    file, memory = ZarrFileArray("a", (1,)), ZarrMemoryArray("b", (1,))
+    monkeypatch.chdir("/")
+    file.dump(0, 1)
+    memory.dump(0, 2)
+    memory.persist()
+    assert pickle.loads(pickle.dumps(file))[0] == 1
+    assert ZarrFileArray(tmp_path / "a", (1,))[0] == 1
+    assert ZarrMemoryArray(tmp_path / "b", (1,))[0] == 2
+
+
 @pytest.mark.parametrize("kind", [ZarrFileArray, ZarrMemoryArray, ZarrSharedMemoryArray])
 def test_a_copy_through_pickle_holds_the_same(tmp_path, kind):
     array = kind(tmp_path, (2,), (2,), (True, False))

@@ -60,6 +60,7 @@ def run_inline(plan: Plan, progress: Progress, token: CancelToken | None = None)
                 failure = error
                 if lease_run.is_to_blame:
                     stage.record(error, lease_run.reached)
+                    progress.raised(lease.stage)
                 actions.extend(scheduler.lease_failed(INLINE, lease_run.reached))
             else:
                 seconds = time.monotonic() - started

@@ -43,6 +43,7 @@ def describe_plan(plan: Plan) -> RunInfo:
         internal_shapes={**plan.declared_shapes, **(options.internal_shapes or {})},
         storage={name: plan.storage_ids[func] for func in graph.functions for name in func.output_names},
         error_handling=options.error_handling,
+        fixed_indices=options.fixed_indices,
     )
 
 
@@ -157,9 +158,14 @@ class DurableRun:
         stage.failed = max(column.count(ERROR) for column in stage.columns)
         return Requested(requested.size, runs_of(missing & wanted))
 
+    def knew_axes(self, name: str) -> bool:
+        """Tell whether the run that is resumed knew the sizes of the external axes of an output."""
+        shape, mask = self.info.resolved_shapes[name], self.info.shape_masks[name]
+        return all(size != "?" for size, external in zip(shape, mask, strict=True) if external)
+
     def commit(self, stage: Stage, lease: Lease, reached: int) -> None:
         """Commit what a lease computed, if the results of its stage are kept while the run goes on."""
-        if reached > lease.start and self._plan.is_committed(stage):
+        if reached > lease.start and self._plan.is_committed(stage) and not stage.is_stand_in:
             attempt = self._first_attempt + lease.attempt
             stage.commit(self._own_committer(), lease.start, reached, attempt, stage.requested.runs)
 
@@ -170,7 +176,7 @@ class DurableRun:
         for name, store in zip(stage.func.output_names, stage.stores, strict=True):
             if "?" not in known.get(name, ()):
                 continue
-            if stage.is_mapped and store.full_shape_is_resolved():
+            if stage.is_mapped and "?" not in stage.known_shape(name):
                 found[name] = store.full_shape
             elif not stage.is_mapped and store.has_index(0):
                 with contextlib.suppress(PipefuncError):  # no array: whoever maps over it says so
@@ -193,7 +199,7 @@ class DurableRun:
             for stage in self._plan.stages:
                 for sink in stage.sinks:
                     sink.storage.persist()
-                if not stage.sinks and not self._plan.is_committed(stage):
+                if not (stage.sinks or stage.is_stand_in or self._plan.is_committed(stage)):
                     self._commit_all(stage)
         self._close_committer()
         if not RunInfo.path(self._folder.path).is_file():

@@ -7,6 +7,7 @@ import signal
 from typing import TYPE_CHECKING
 
 from pipefunc_c.map._stages.failures import user_frames
+from pipefunc_c.map._stages.layouts import store_in_regions
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -77,6 +78,7 @@ class LeaseRun:
         self.reached = lease.start
         self.failed = 0
         self.is_to_blame = False
+        self._open_columns = [column for column in stage.columns if column.layout is None]
 
     def run(
         self,
@@ -108,7 +110,7 @@ class LeaseRun:
         except BaseException as error:
             self.reached = loop.reached
             self.is_to_blame = not invocation.in_hook
-            error.__traceback__ = user_frames(error.__traceback__)
+            BaseException.with_traceback(error, user_frames(error.__traceback__))
             raise
         finally:
             if interruption is not None:
@@ -122,5 +124,9 @@ class LeaseRun:
 
     def keep(self) -> None:
         """Find the layout of arrays and commit; by one thread at a time."""
-        self._stage.settle(self._lease.start, self.reached)
-        self._stage.plan.keep(self._stage, self._lease, self.reached)
+        start, reached = self._lease.start, self.reached
+        self._stage.settle(start, reached)
+        for column in self._open_columns:  # arrays that were computed before their layout was known
+            if column.layout is not None:
+                store_in_regions(column, start, reached)
+        self._stage.plan.keep(self._stage, self._lease, reached)

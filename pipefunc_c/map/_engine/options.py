@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 ErrorHandling = Literal["raise", "continue"]
 SchedulingStrategy = Literal["generation", "eager"]
 
+# Options that may be dicts by output.
+_BY_OUTPUT = {"executor", "chunksizes", "storage", "internal_shapes", "timeout"}
+
 DEFAULT_STORAGE = "array"
 DEFAULT_DURABLE_STORAGE = "file_array"
 
@@ -77,6 +80,11 @@ class RunOptions:
             )
         executors = self.executor.values() if isinstance(self.executor, Mapping) else (self.executor,)
         for executor in executors:
+            if isinstance(executor, type) and hasattr(executor, "submit"):
+                raise InvalidTypeError(
+                    f"executor is the class {executor.__qualname__}, not an executor",
+                    hint=f"call it: executor={executor.__qualname__}()",
+                )
             if not (executor is self.executor is None) and not callable(getattr(executor, "submit", None)):
                 raise InvalidTypeError(
                     f"executor is {short_repr(executor)}, which has no submit()",
@@ -148,6 +156,49 @@ class RunOptions:
                     hint="allowed are a positive int, a callable that gives one, and None",
                 )
         return sizes
+
+
+def options_of_part(
+    options: Mapping[str, Any],
+    whole: Iterable[PipeFunc[..., Any]],
+    part: Iterable[PipeFunc[..., Any]],
+) -> dict[str, Any]:
+    """Leave out of options what they say of outputs that do not run.
+
+    Parameters
+    ----------
+    options
+        Options of a map, as they were given.
+    whole
+        The functions of the pipeline.
+    part
+        Those that run.
+
+    Returns
+    -------
+    dict
+        The options. What is no output of the pipeline stays, to be refused.
+
+    Examples
+    --------
+    >>> from pipefunc_c import PipeFunc
+    >>> u, y = PipeFunc(lambda x: x, "u"), PipeFunc(lambda u: u, "y")
+    >>> options_of_part({"storage": {"u": "dict", "": "array"}, "resume": True}, [u, y], [y])
+    {'storage': {'': 'array'}, 'resume': True}
+    """
+    running = {name for func in part for name in func.output_names}
+    idle = {
+        name
+        for func in whole
+        if running.isdisjoint(func.output_names)
+        for name in (*func.output_names, func.output_name)
+    }
+    return {
+        option: {key: each for key, each in value.items() if key not in idle}
+        if option in _BY_OUTPUT and isinstance(value, Mapping)
+        else value
+        for option, value in options.items()
+    }
 
 
 def _one_of(option: str, value: object, allowed: tuple[str, ...]) -> None:

@@ -12,7 +12,7 @@ from pipefunc_c._spec.shapes import MapShapes, array_shape, map_shapes
 from pipefunc_c._storage.base import StorageBase, storage_class
 from pipefunc_c._storage.column_array import ColumnArray
 from pipefunc_c._storage.memory import DictArray, MemoryArray, SharedArray
-from pipefunc_c.exceptions import InputError
+from pipefunc_c.exceptions import InputError, ShapeError
 from pipefunc_c.map._engine.scheduler import Scheduler
 from pipefunc_c.map._stages.failures import is_error
 from pipefunc_c.map._stages.fixed import check_bounds, check_fixed_indices
@@ -69,7 +69,8 @@ class Plan:
         self._stage_of: dict[str, Stage] = {}
         if options.fixed_indices:
             check_fixed_indices(options.fixed_indices, graph.functions)
-        options.chunksize_of(graph.functions)
+        for spread in (options.chunksize_of, options.executor_of, options.timeout_of):
+            spread(graph.functions)  # what cannot be is refused before the run folder is touched
         self._check_internal_shapes()
         self.shapes = self._infer_shapes()
         self.storage_ids = options.storage_of(graph.functions)
@@ -161,8 +162,23 @@ class Plan:
         if name in self.values:
             return array_shape(self.values[name], name)
         if self.is_single(name):
-            return array_shape(self.single_value(name), name, is_output=True)
-        return self.stores[name].full_shape  # type: ignore[return-value]  # "?" is the only str in it
+            value = self.stores[name].get_from_index(0)
+            if is_error(value):
+                return self.shapes.shapes[name]
+            shape = array_shape(value, name, is_output=True)
+            self._check_declared(name, shape)
+            return shape
+        return self._stage_of[name].known_shape(name)  # type: ignore[return-value]  # "?" is the only str in it
+
+    def _check_declared(self, name: str, shape: Shape) -> None:
+        """Refuse the array of a single call that is not as its internal shape says."""
+        declared = self.shapes.shapes[name]
+        if any(size not in ("?", found) for size, found in zip(declared, shape, strict=False)):
+            raise ShapeError(
+                f"{name!r} has shape {shape!r}, its internal shape was said to be {declared!r}",
+                detail=name,
+                hint='correct internal_shape or internal_shapes; "?" stands for an unknown size',
+            )
 
     # -- what is done ---------------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ import os
 import pickle
 import time
 from collections import OrderedDict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,7 @@ from pipefunc_c._remote_failure import RemoteFailure
 from pipefunc_c._storage.packing import pack, pack_to_bytes
 from pipefunc_c.map._executors.random_streams import Process, begins_run, legacy_states, this_process
 from pipefunc_c.map._stages.failures import OriginTable
+from pipefunc_c.map._stages.generators import held_generators, redraw
 from pipefunc_c.map._stages.given import elements_of, noted, opened
 from pipefunc_c.map._stages.layouts import fix_layouts
 from pipefunc_c.parallel._environment import seed_worker
@@ -203,16 +204,19 @@ def run_chunk(chunk: Chunk) -> ChunkResult:
         return ChunkResult(out_of_reach=True)
     except Exception as error:  # the function is of a module that is not to be had here
         return ChunkResult(failure=RemoteFailure.of(error))
-    began = _prepare_random_streams(chunk)
-    func = static.call.func
+    began = _prepare_random_streams(chunk, static)
+    call, func = static.call, static.call.func
     columns = [Column(chunk.size) for _ in func.output_names]
     origins = OriginTable()
     try:
         with noted(func):
-            sources = [_source(static, chunk, name) for name in static.call.names]
+            sources = [_source(static, chunk, name) for name in call.names]
     except Exception as error:  # an input that is read here
-        return ChunkResult(failure=RemoteFailure.of(error))
-    loop, invocation = static.call.loop(sources, (chunk.size,), columns, origins)
+        if not call.keeps_going:
+            return ChunkResult(failure=RemoteFailure.of(error))
+        call = replace(call, refused=error)
+        sources = [constant(None)] * len(call.names)
+    loop, invocation = call.loop(sources, (chunk.size,), columns, origins)
     current = _open_mark(chunk.mark)
     failure = None
     reached = 0
@@ -256,13 +260,15 @@ def _open_mark(path: str | None) -> np.ndarray[Any, Any] | None:
     return np.asarray(mark)
 
 
-def _prepare_random_streams(chunk: Chunk) -> dict[str, bytes] | None:
-    """Seed the legacy random states for a chunk; where the user does so, give what they begin with."""
+def _prepare_random_streams(chunk: Chunk, static: Static) -> dict[str, bytes] | None:
+    """Seed random generators for a chunk; where the user does so, give what the legacy ones begin with."""
     origin = chunk.origin
     if origin.process == this_process():
         return None
     if origin.seeds is not None:
         seed_worker(origin.seeds, chunk.stream)
+        held = held_generators(static.call.func.func, static.constants)
+        redraw([each.generator for each in held], (origin.seeds["random"], chunk.stream))
         return None
     return legacy_states() if begins_run(origin.run) else None
 

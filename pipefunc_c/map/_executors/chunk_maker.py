@@ -19,7 +19,8 @@ from pipefunc_c._storage.object_chunks import dump
 from pipefunc_c.exceptions import InvalidTypeError
 from pipefunc_c.map._executors.chunk import Chunk, Origin, Static, StaticRef, slice_input
 from pipefunc_c.map._executors.lost_work import NOT_STARTED
-from pipefunc_c.map._executors.random_streams import copied_generators, this_process
+from pipefunc_c.map._executors.random_streams import this_process
+from pipefunc_c.map._stages.generators import held_generators
 from pipefunc_c.map._stages.given import Deferred, is_by_reference, opened
 from pipefunc_c.parallel._environment import draw_seeds
 
@@ -75,7 +76,7 @@ class ChunkMaker:
         worker
             The slot that it is for; the next chunk of the slot takes its mark.
         seeded
-            Whether the legacy random states are seeded.
+            Whether random generators get streams of their own in the worker.
 
         Raises
         ------
@@ -90,7 +91,7 @@ class ChunkMaker:
             if each.axes is not None
         }
         chunk = Chunk(
-            self._static(stage),
+            self._static(stage, seeded=seeded),
             inputs,
             stop - start,
             seconds,
@@ -126,7 +127,7 @@ class ChunkMaker:
         begin, end = intersect_runs(stage.requested.runs, lease.start, lease.stop)[0].tolist()
         return begin, end
 
-    def _static(self, stage: Stage) -> StaticRef:
+    def _static(self, stage: Stage, *, seeded: bool) -> StaticRef:
         number = self._plan.stages.index(stage)
         if number not in self._statics:
             inputs = stage.inputs
@@ -134,7 +135,8 @@ class ChunkMaker:
             storages = {name: each.value for name, each in inputs.items() if _is_sent_by_reference(each)}
             read = bool(storages) or any(isinstance(each, Deferred) for each in constants.values())
             run = os.urandom(8) if read else b""
-            self._warn_of_copied_generators(stage, constants)
+            if not seeded:
+                self._warn_of_copied_generators(stage, constants)
             try:
                 call = stage.call.for_other_processes()
                 self._statics[number] = StaticRef.of(
@@ -149,11 +151,12 @@ class ChunkMaker:
 
     @staticmethod
     def _warn_of_copied_generators(stage: Stage, constants: dict[str, Any]) -> None:
-        for name in copied_generators(stage.func.func, constants):
+        for name, _, _ in held_generators(stage.func.func, constants):
             warnings.warn(
                 f"{stage.func.__name__} draws from the random generator {name!r}, of which each worker of "
-                "the executor gets a copy: they repeat each other's numbers. Map over seeds and make a "
-                "generator per element, or use threads",
+                "the executor gets a copy, and the executor has an initializer, so that random numbers are "
+                "left to it: workers may repeat each other's. Map over seeds and make a generator per "
+                "element, or use threads",
                 UserWarning,
                 stacklevel=2,
             )

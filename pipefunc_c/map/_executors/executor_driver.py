@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import pickle
 import queue
 import time
 import warnings
 from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pipefunc_c._storage.packing import moved, unpack, unpack_bytes
-from pipefunc_c.exceptions import InvalidTypeError, WorkerDiedError
+from pipefunc_c.exceptions import InvalidValueError, WorkerDiedError
 from pipefunc_c.map._engine.cancel import CancelToken, RunCancelledError
 from pipefunc_c.map._engine.lease_run import LeaseRun
 from pipefunc_c.map._engine.scheduler import FinishStage, GrantLease, PrepareStage
+from pipefunc_c.map._executors.chunk import ChunkResult
 from pipefunc_c.map._executors.chunk_maker import ChunkMaker
 from pipefunc_c.map._executors.executor_kinds import slots
 from pipefunc_c.map._executors.executor_pool import FIRST_ROUND_TRIP, ExecutorPool
 from pipefunc_c.map._executors.lost_work import Job, Part
+from pipefunc_c.map._executors.own_threads import executors_here, refuse_own, running_for
 from pipefunc_c.map._executors.random_streams import StreamWatch
 
 if TYPE_CHECKING:
@@ -27,7 +31,6 @@ if TYPE_CHECKING:
     from pipefunc_c._function.pipefunc import PipeFunc
     from pipefunc_c.map._engine.plan import Plan
     from pipefunc_c.map._engine.scheduler import Action
-    from pipefunc_c.map._executors.chunk import ChunkResult
     from pipefunc_c.map._progress.progress import Progress
     from pipefunc_c.map._stages.stage import Stage
 
@@ -65,6 +68,8 @@ class ExecutorDriver:
         self._progress = progress
         self._chunksize_of = chunksize_of
         executors = list({id(each): each for each in executor_of.values()}.values())
+        refuse_own(executors)
+        self._waiting = executors_here()
         numbers = {id(each): number for number, each in enumerate(executors)}
         self._pool_of = [numbers[id(executor_of[stage.func])] for stage in plan.stages]
         self._scheduler = plan.make_scheduler()
@@ -81,7 +86,7 @@ class ExecutorDriver:
     def _make_pool(self, executor: Executor) -> ExecutorPool:
         return ExecutorPool(
             executor,
-            run_here=self._run_here,
+            run_here=partial(self._run_here, executor),
             pickled=self._pickled,
             ping=self._chunks.ping,
             read_mark=self._chunks.mark,
@@ -173,7 +178,7 @@ class ExecutorDriver:
         wanted = self._chunksize_of[stage.func]
         size = wanted(count) if callable(wanted) else wanted
         if size is not None and (isinstance(size, bool) or not isinstance(size, int) or size < 1):
-            raise InvalidTypeError(
+            raise InvalidValueError(
                 f"the chunk size of {stage.func.output_name!r} for {count} elements is {size!r}",
                 hint="the callable must give a positive int or None",
             )
@@ -187,11 +192,12 @@ class ExecutorDriver:
         start, stop = self._chunks.first_run(self._plan.stages[lease.stage], lease)
         self._pools[worker[0]].give(Job(worker, lease, action.seconds, stop, [Part(start, stop)]))
 
-    def _run_here(self, job: Job) -> tuple[LeaseRun, BaseException | None, float]:
+    def _run_here(self, executor: Executor, job: Job) -> tuple[LeaseRun, BaseException | None, float]:
         started = time.monotonic()
         lease_run = LeaseRun(self._plan.stages[job.lease.stage], job.lease)
         try:
-            lease_run.run(started + job.seconds, self._stop_flag, keep=False)
+            with running_for((*self._waiting, executor)):
+                lease_run.run(started + job.seconds, self._stop_flag, keep=False)
         except BaseException as error:
             return lease_run, error, time.monotonic() - started
         return lease_run, None, time.monotonic() - started
@@ -204,9 +210,12 @@ class ExecutorDriver:
 
     def _take(self, pool: ExecutorPool, future: Future[Any], sent: float) -> list[Action]:
         job = pool.out.pop(future)
-        error = future.exception() if not future.cancelled() else RuntimeError("it was cancelled")
-        if error is not None:
+        is_cancelled = future.cancelled()
+        error = None if is_cancelled else future.exception()
+        if is_cancelled or error is not None:
             if self._failure is None:
+                if error is None:
+                    pool.cancelled(job)
                 pool.failed(job, error)
                 return []
             return [] if job is None else self._scheduler.lease_returned(job.worker, job.lease.start, 0.0)
@@ -220,8 +229,15 @@ class ExecutorDriver:
     def _take_result(self, pool: ExecutorPool, job: Job, sent: float, result: Any) -> list[Action]:
         stage = self._plan.stages[job.lease.stage]
         error: BaseException | None
-        if isinstance(result, bytes):
-            reached, seconds, error, is_to_blame = self._take_chunk(pool, job, pickle.loads(result))
+        if not pool.is_here:
+            chunk = None
+            with contextlib.suppress(Exception):  # whatever it may be that the executor gave
+                chunk = pickle.loads(result)
+            if not isinstance(chunk, ChunkResult):
+                pool.bad_result(job, result)
+            reached, seconds, error, is_to_blame = self._take_chunk(pool, job, chunk)
+        elif not isinstance(result, tuple):
+            pool.bad_result(job, result)
         else:
             lease_run, error, seconds = result
             lease_run.keep()
@@ -291,6 +307,8 @@ class ExecutorDriver:
     def _fail(self, job: Job, error: BaseException, index: int, *, is_to_blame: bool) -> list[Action]:
         stage = self._plan.stages[job.lease.stage]
         self._stop_flag[0] = 1
+        if is_to_blame and isinstance(error, Exception):
+            self._progress.raised(job.lease.stage)
         if self._failure is None:
             self._failure = error
             if is_to_blame and isinstance(error, Exception):

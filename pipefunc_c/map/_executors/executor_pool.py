@@ -6,10 +6,10 @@ import math
 import time
 from collections import deque
 from concurrent.futures import BrokenExecutor, ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from pipefunc_c._describe import message_of
-from pipefunc_c.exceptions import OperationError
+from pipefunc_c._describe import message_of, short_repr
+from pipefunc_c.exceptions import InvalidTypeError, OperationError
 from pipefunc_c.map._executors.chunk import run_pickled
 from pipefunc_c.map._executors.executor_kinds import (
     can_cancel,
@@ -93,6 +93,16 @@ class ExecutorPool:
         self._least, self._since, self._busy, self._returned = math.inf, 0.0, 0.0, 0
 
     @property
+    def is_here(self) -> bool:
+        """Whether its threads are of this process, and share its memory."""
+        return isinstance(self.executor, ThreadPoolExecutor)
+
+    @property
+    def kind(self) -> str:
+        """The name of its class."""
+        return type(self.executor).__qualname__
+
+    @property
     def is_busy(self) -> bool:
         """Whether anything is out or waits to go out."""
         return bool(self.out or self._ready or self._lost)
@@ -149,7 +159,7 @@ class ExecutorPool:
 
     def _send(self, job: Job) -> None:
         try:
-            if isinstance(self.executor, ThreadPoolExecutor):
+            if self.is_here:
                 self._submit(job, self._run_here, job)
             else:
                 self._submit(job, run_pickled, self._pickled(job, not self.has_initializer))
@@ -170,6 +180,12 @@ class ExecutorPool:
             future = self.executor.submit(function, argument)
         except Exception as error:
             raise _RefusedError(message_of(error)) from error
+        if not callable(getattr(future, "add_done_callback", None)):
+            raise InvalidTypeError(
+                f"submit of the executor {self.kind} gave {short_repr(future)}, which is no Future",
+                detail=future,
+                hint="an executor gives a concurrent.futures.Future for each call",
+            )
         self.out[future] = job
         self._processes.update(processes_of(self.executor))
         future.add_done_callback(lambda done: self._answer(self, done, sent))
@@ -200,6 +216,35 @@ class ExecutorPool:
         else:
             self._lost.append((job, self._place(job)))
         self._recover()
+
+    def cancelled(self, job: Job | None) -> NoReturn:
+        """Take in that the executor cancelled a future, which nobody here asked for.
+
+        Raises
+        ------
+        OperationError
+            Always.
+        """
+        what = "a task" if job is None else self._describe(job)
+        raise OperationError(
+            f"the executor {self.kind} cancelled {what}",
+            detail=self.executor,
+            hint="it was shut down meanwhile, or something else cancelled its tasks",
+        )
+
+    def bad_result(self, job: Job, result: object) -> NoReturn:
+        """Refuse a result that is not that of the function that was submitted.
+
+        Raises
+        ------
+        InvalidTypeError
+            Always.
+        """
+        raise InvalidTypeError(
+            f"the executor {self.kind} gave {short_repr(result)} for {self._describe(job)}",
+            detail=result,
+            hint="the Future that submit gives must hold what the submitted function returns",
+        )
 
     def check(self) -> None:
         """Raise OperationError if the executor is known to have no worker left."""
@@ -257,10 +302,11 @@ class ExecutorPool:
                 killers.append((job, killer))
         return killers
 
+    def _describe(self, job: Job) -> str:
+        return f"elements {job.part.start} to {job.part.stop - 1} of {self._name(job)!r}"
+
     def _error(self, job: Job | None) -> OperationError:
-        lost = "all its workers"
-        if job is not None:
-            lost = f"elements {job.part.start} to {job.part.stop - 1} of {self._name(job)!r}"
+        lost = "all its workers" if job is None else self._describe(job)
         reason = self._reason
         why = "no worker is left" if reason is None else f"{type(reason).__name__}: {message_of(reason)}"
         error = OperationError(

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import functools
 import hashlib
-import inspect
 import os
 import pickle
 import platform
@@ -55,46 +52,6 @@ class StreamWatch:
             if self._seen.setdefault((name, state), process) != process:
                 return name
         return None
-
-
-def _generator_kinds() -> tuple[type, ...]:
-    numpy_random = sys.modules.get("numpy.random")
-    more = () if numpy_random is None else (numpy_random.Generator, numpy_random.RandomState)
-    return (random.Random, *more)
-
-
-def copied_generators(function: Any, constants: Mapping[str, Any]) -> list[str]:
-    """Name the random generators that each worker would get a copy of, and whose stream all would repeat.
-
-    Parameters
-    ----------
-    function
-        The callable: looked at are its defaults, its closure and the global variables that it names.
-    constants
-        Arguments that are the same for all elements.
-
-    Returns
-    -------
-    list of str
-
-    Examples
-    --------
-    >>> shared = random.Random(1)
-    >>> copied_generators(lambda x: x, {"source": shared, "factor": 2})
-    ['source']
-    """
-    held = dict(constants)
-    while isinstance(function, functools.partial):
-        held |= function.keywords
-        function = function.func
-    function = inspect.unwrap(getattr(function, "__func__", function))
-    if inspect.isfunction(function):
-        parameters = inspect.signature(function).parameters.values()
-        held |= {each.name: each.default for each in parameters if each.name not in held}
-        with contextlib.suppress(ValueError):  # a variable that has no value yet
-            variables = inspect.getclosurevars(function)
-            held |= {**variables.globals, **variables.nonlocals}
-    return [name for name, value in held.items() if isinstance(value, _generator_kinds())]
 
 
 _began: list[str] = []

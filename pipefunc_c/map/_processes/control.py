@@ -14,8 +14,9 @@ if TYPE_CHECKING:
 
     from pipefunc_c._storage.home import Buffer
 
-# What a worker is at: nothing, the elements of a lease, or keeping what came out of them.
-IDLE, COMPUTING, KEEPING = 0, 1, 2
+# What a worker is at: nothing, the elements of a lease, or keeping what came out of them. Or one of them
+# closed what the worker had open, so that nothing can be said of what came out.
+IDLE, COMPUTING, KEEPING, CUT_OFF = range(4)
 
 _STOP, _CELLS, _CELL = 0, 64, 64  # bytes; a cell is a cache line, so that no two workers write to one
 _STATE, _RUN, _STAGE, _BEGIN, _END, _ATTEMPT, _CURRENT = range(7)
@@ -28,7 +29,7 @@ class Whereabouts:
     Parameters
     ----------
     state
-        IDLE, COMPUTING or KEEPING.
+        IDLE, COMPUTING, KEEPING or CUT_OFF.
     lease
         Its lease.
     current
@@ -124,6 +125,10 @@ class Cell:
     def keep(self) -> None:
         """Say that the elements of the lease are computed, and that they are kept now."""
         self._places[_STATE] = KEEPING
+
+    def cut_off(self) -> None:
+        """Say that an element of the lease closed the connection to the driver, and that the worker ends."""
+        self._places[_STATE] = CUT_OFF
 
     def end(self) -> None:
         """Say that all is kept."""

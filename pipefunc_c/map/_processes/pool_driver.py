@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import pickle
 import time
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from pipefunc_c._describe import message_of
 from pipefunc_c._storage.home import SharedHome
-from pipefunc_c.exceptions import InvalidTypeError, WorkerDiedError
+from pipefunc_c.exceptions import WorkerDiedError
 from pipefunc_c.map._engine.cancel import CancelToken, RunCancelledError
 from pipefunc_c.map._engine.scheduler import FinishStage, GiveUpElement, GrantLease, PrepareStage
 from pipefunc_c.map._processes.control import Control
@@ -18,6 +17,7 @@ from pipefunc_c.map._processes.crews import OwnCrew, Payload, PoolCrew
 from pipefunc_c.map._processes.long_wait import LongWait
 from pipefunc_c.map._processes.messages import Report, write_lease, write_stage
 from pipefunc_c.map._processes.recovery import Recovery
+from pipefunc_c.map._processes.refused import refused_recipe
 from pipefunc_c.map._processes.timeouts import Timeouts
 from pipefunc_c.map._processes.worker import Recipe, take_objects, write_recipe
 from pipefunc_c.map._stages.cached_calls import visible_elsewhere
@@ -77,6 +77,7 @@ class PoolDriver:
         # Per slot the leases that are out, each with the moment it was sent to an idle worker, or 0.
         self._out: list[deque[tuple[Lease, float]]] = [deque() for _ in range(self._crew.n_slots)]
         self._failure: BaseException | None = None
+        self._given_up: Counter[int] = Counter()  # elements that the scheduler takes for done
         self._first_arrays: defaultdict[int, set[int]] = defaultdict(set)
         self._prepared: list[Stage] = []
         self._is_started = False
@@ -178,6 +179,9 @@ class PoolDriver:
             self._report_progress(action.stage)
             return []
         self._control.stop()
+        self._given_up[action.stage] += 1
+        self._progress.raised(action.stage)
+        self._report_progress(action.stage)
         if self._failure is None:
             self._failure = error
             arguments = stage.arguments(action.index)
@@ -231,12 +235,10 @@ class PoolDriver:
         )
         try:
             payload = write_recipe(recipe, self._home)
+        except MemoryError:
+            raise
         except Exception as error:
-            raise InvalidTypeError(
-                f"a function or an input cannot be pickled: {message_of(error)}",
-                hint="workers of a pool, and all where this process has threads, are not forked from it: "
-                "pass what cloudpickle takes, or run with parallel=False",
-            ) from error
+            raise refused_recipe(recipe, error) from error
         descriptors = [self._home.descriptor]
         if durable is not None and durable.descriptor >= 0:
             descriptors.append(durable.descriptor)
@@ -285,12 +287,15 @@ class PoolDriver:
 
     def _report_progress(self, number: int) -> None:
         done, running = self._scheduler.done(number), self._scheduler.running(number)
+        done -= self._given_up[number]
         self._progress.update(number, done, self._plan.stages[number].failed, running)
 
     def _fail(self, lease: Lease, report: Report) -> None:
         self._control.stop()
         failure: RemoteFailure = pickle.loads(report.error)
         error = failure.load()
+        if failure.is_to_blame and isinstance(error, Exception):
+            self._progress.raised(lease.stage)
         if self._failure is None:
             self._failure = error
             if failure.is_to_blame and isinstance(error, Exception):

@@ -13,7 +13,7 @@ from pipefunc_c._storage.object_chunks import object_chunks
 from pipefunc_c._storage.packing import pack
 from pipefunc_c.exceptions import ElementTimeoutError, WorkerDiedError
 from pipefunc_c.map._engine.scheduler import Lease
-from pipefunc_c.map._processes.control import COMPUTING, KEEPING
+from pipefunc_c.map._processes.control import COMPUTING, CUT_OFF, KEEPING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -81,7 +81,7 @@ class Recovery:
         at = self._control.whereabouts(slot)
         self._control.clear(slot)
         killed_at = self._killed.pop(slot, None)
-        if not leases or at.lease != leases[0] or at.state not in (COMPUTING, KEEPING):
+        if not leases or at.lease != leases[0] or at.state not in (COMPUTING, KEEPING, CUT_OFF):
             self._futile += 1
             if self._futile > _FUTILE_STARTS * self._n_workers:
                 raise WorkerDiedError(
@@ -95,9 +95,9 @@ class Recovery:
             return self._scheduler.worker_lost(slot)
         lease, stage = leases[0], self._plan.stages[leases[0].stage]
         is_late = killed_at is not None and killed_at == at
-        end = at.current if at.state == COMPUTING else lease.stop
+        end = {COMPUTING: at.current, KEEPING: lease.stop, CUT_OFF: lease.start}[at.state]
         reached = self._keep(stage, lease, end)
-        if at.state == KEEPING:
+        if at.state != COMPUTING:
             if reached >= lease.stop:
                 return self._scheduler.worker_lost(slot, reached)
             self._remember(range(reached, lease.stop) if lease.stop - reached == 1 else (), lease, death)
@@ -169,7 +169,8 @@ class Recovery:
             signal=death.signal,
             exitcode=death.exitcode,
             peak_memory=death.peak_memory,
-            hint="a function that exits, crashes or runs out of memory ends its worker; "
+            hint="a function that exits, crashes, runs out of memory or closes files that are not its own "
+            "ends its worker; "
             "run with parallel=False to see where",
         )
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import pickle
-import sys
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -26,6 +25,9 @@ from pipefunc_c.map._engine.plan import Plan
 from pipefunc_c.map._processes.control import Control
 from pipefunc_c.map._processes.messages import END, STAGE, STAGE_REGION, Report, read_lease, read_stage
 from pipefunc_c.map._stages.layouts import first_index, store_in_regions
+from pipefunc_c.parallel._environment import next_stream
+from pipefunc_c.parallel._whole_lines import flush_streams
+from pipefunc_c.parallel._worker_process import leave_if_cut_off
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -119,8 +121,10 @@ class WorkerRun:
         self._plan = plan
         self._control = control
         self._interruption = None if plan.durable is None else Interruption.of_process()
+        stream = next_stream()
         for stage in plan.stages:
             stage.start_over()
+            stage.stream = stream
 
     def handle(self, data: Buffer) -> tuple[bytes, ...] | None:
         """Take a message; give the parts of the answer to a lease."""
@@ -131,10 +135,9 @@ class WorkerRun:
         lease, seconds, slot = read_lease(data)
         stage, cell = self._plan.stages[lease.stage], self._control.cell(slot)
         report = run_lease(stage, lease, seconds, self._control.stop_flag, self._interruption, cell)
+        leave_if_cut_off(cell.cut_off)
         cell.end()
-        for stream in (sys.stdout, sys.stderr):
-            with contextlib.suppress(Exception):  # a user's stream may be closed, or None
-                stream.flush()
+        flush_streams()
         return report.parts()
 
     def close(self) -> None:

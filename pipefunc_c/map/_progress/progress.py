@@ -88,6 +88,16 @@ class Progress:
 
         """
 
+    def raised(self, stage_index: int) -> None:
+        """Take in that an element raised and the run stops: it is not among those of `update`.
+
+        Parameters
+        ----------
+        stage_index
+            Position of the stage.
+
+        """
+
     def tick(self) -> None:
         """Let time pass for the views: nothing else happened."""
 
@@ -346,7 +356,8 @@ class LiveProgress(Progress):
         """Keep how far a stage is, and show it if it is time."""
         now = self.clock()
         status = self.statuses[stage_index]
-        status.n_completed, status.n_failed, status.n_in_progress = done - failed, failed, running
+        status.n_completed, status.n_in_progress = done - failed, running
+        status.n_failed = failed + status.n_raised
         if status.start_time is None:
             # Its first chunk is over by now; that began, at the earliest, when the one before it was over.
             status.start_time = self._last_event or now
@@ -355,6 +366,11 @@ class LiveProgress(Progress):
         self._last_event = now
         if now >= self._soonest:
             self._draw(now)
+
+    def raised(self, stage_index: int) -> None:
+        """Count an element at which the run stops."""
+        status = self.statuses[stage_index]
+        status.n_failed, status.n_raised = status.n_failed + 1, status.n_raised + 1
 
     def tick(self) -> None:
         """Show the time that passed."""

@@ -18,13 +18,17 @@ from pipefunc_c._storage.commits import CommittedRun
 from pipefunc_c._storage.compaction import COMPACTED
 from pipefunc_c._storage.records import COMMITS, TAGS, ledger_paths
 from pipefunc_c._storage.run_lock import holder_of, is_held
-from pipefunc_c.exceptions import InvalidValueError, PipefuncError
+from pipefunc_c.exceptions import InvalidValueError, OutOfBoundsError, PipefuncError
 from pipefunc_c.map._progress.heartbeat import STALE_SECONDS, STATUS_FILE, output_status, run_status
 from pipefunc_c.map._progress.status import Status
 from pipefunc_c.map._run_folder.run_info import RUN_INFO, RunInfo, to_json
+from pipefunc_c.map._stages.fixed import requested_elements
+from pipefunc_c.map._stages.requested import Requested
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from pipefunc_c._spec.mapspec import MapSpec
 
 RUNNING_STATES = ("pending", "running")
 STATES = (*RUNNING_STATES, "completed", "failed", "cancelled")
@@ -171,13 +175,14 @@ def _may_be_running(folder: Path, status: dict[str, Any]) -> bool:
 def _status_of_ledgers(folder: Path, info: RunInfo) -> dict[str, Any]:
     is_running = is_held(folder)
     run = CommittedRun(folder)
-    mapped = {name for spec in info.mapspecs if spec.inputs for name in spec.output_names}
+    mapspecs = {name: spec for spec in info.mapspecs if spec.inputs for name in spec.output_names}
     began = _started(folder)
     modified = _last_change(folder)
     outputs: dict[str, dict[str, Any]] = {}
     for number, names in enumerate(info.stages):
-        total = _total(info, names[0]) if names[0] in mapped else 1
-        status = count_committed(run, number, names, total)
+        spec = mapspecs.get(names[0])
+        requested = Requested(1) if spec is None else _requested(info, spec, names[0])
+        status = count_committed(run, number, names, requested)
         if status.n_attempted and began is not None:
             status.start_time, status.end_time = 0.0, None if is_running else max(modified - began, 0.0)
         now = (time.time() if is_running else modified) - (began or modified)
@@ -206,13 +211,22 @@ def _ended_well(folder: Path) -> bool:
     return [path.stem for path in ledger_paths(folder)] == [COMPACTED]
 
 
-def _total(info: RunInfo, name: str) -> int | None:
+def _requested(info: RunInfo, mapspec: MapSpec, name: str) -> Requested | None:
+    """Give the elements that the last map was to compute; None while their number is not known."""
     pairs = zip(info.resolved_shapes[name], info.shape_masks[name], strict=True)
-    external = [size for size, is_external in pairs if is_external]
-    return None if "?" in external else math.prod(int(size) for size in external)
+    external = tuple(size for size, is_external in pairs if is_external)
+    if "?" in external:
+        return None
+    shape = tuple(int(size) for size in external)
+    try:
+        return requested_elements(mapspec, shape, info.fixed_indices)
+    except OutOfBoundsError:  # that is why it failed
+        return Requested(math.prod(shape))
 
 
-def count_committed(run: CommittedRun, stage: int, names: Sequence[str], total: int | None) -> Status:
+def count_committed(
+    run: CommittedRun, stage: int, names: Sequence[str], requested: Requested | None
+) -> Status:
     """Count the elements of a function that are committed.
 
     Parameters
@@ -223,8 +237,8 @@ def count_committed(run: CommittedRun, stage: int, names: Sequence[str], total: 
         Number of the function.
     names
         Its outputs.
-    total
-        Number of its elements; None if that is not known.
+    requested
+        The elements that count; None for all, if their number is not known.
 
     Returns
     -------
@@ -232,6 +246,7 @@ def count_committed(run: CommittedRun, stage: int, names: Sequence[str], total: 
         Failed are those that are an error in any output.
 
     """
+    total = None if requested is None else requested.size
     pieces = run.pieces(stage, len(names), total, checked=False)
     size = max((piece.stop for outputs in pieces for piece in outputs), default=0) if total is None else total
     present, failed = np.ones(size, dtype=bool), np.zeros(size, dtype=bool)
@@ -241,6 +256,9 @@ def count_committed(run: CommittedRun, stage: int, names: Sequence[str], total: 
             outputs[k].lay_over(TAGS, 0, size, tags)
         present &= tags != MISSING
         failed |= tags == ERROR
+    if requested is not None and requested.runs is not None:
+        present &= requested.mask()
     failed &= present
     n_failed = int(failed.sum())
-    return Status(total, n_completed=int(present.sum()) - n_failed, n_failed=n_failed)
+    n_total = None if requested is None else len(requested)
+    return Status(n_total, n_completed=int(present.sum()) - n_failed, n_failed=n_failed)

@@ -23,6 +23,8 @@ class Status:
     start_time, end_time
         When the first element began and when the last one was over, in seconds of ``time.monotonic()``; None
         before that.
+    n_raised
+        Number of those failed elements at which the run stops, and which have no result therefore.
 
     Examples
     --------
@@ -40,6 +42,7 @@ class Status:
     n_failed: int = 0
     start_time: float | None = None
     end_time: float | None = None
+    n_raised: int = 0
 
     @property
     def n_attempted(self) -> int:
@@ -60,8 +63,8 @@ class Status:
 
     @property
     def complete(self) -> bool:
-        """Whether all elements are over."""
-        return self.n_total is not None and self.n_attempted >= self.n_total
+        """Whether all elements are over, and each has a result or an error that is kept."""
+        return self.n_total is not None and self.n_attempted - self.n_raised >= self.n_total
 
     def elapsed_time(self, now: float | None = None) -> float:
         """Give the seconds since the first element began, until the last one was over.

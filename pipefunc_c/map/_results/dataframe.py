@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipefunc_c._optional import require
+from pipefunc_c._storage.narrowing import narrowed
 from pipefunc_c.exceptions import InvalidValueError
 from pipefunc_c.map._results.dataset import SEPARATOR
-from pipefunc_c.map._results.labelled_values import DimensionlessArray, has_none, narrowed, single_cell
+from pipefunc_c.map._results.labelled_values import DimensionlessArray, has_none, single_cell
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from pipefunc_c._storage.column_array import ColumnArray
+from pipefunc_c._storage.narrowing import typed_array
 from pipefunc_c.exceptions import InvalidValueError
 from pipefunc_c.map._results.dataframe import check_backend, to_frame
 from pipefunc_c.map._results.dataset import LabelledValues, build_dataset
-from pipefunc_c.map._results.labelled_values import narrowed
 from pipefunc_c.map._results.labels import Labels
 from pipefunc_c.map._results.type_cast import cast_outputs
 
@@ -93,12 +93,7 @@ class Result:
         """
         if not self._is_mapped:
             return np.asarray(self.output)
-        typed = self.store.typed() if isinstance(self.store, ColumnArray) else None
-        if typed is not None:
-            return typed
-        array = self.store.to_array()
-        kept = array if np.ma.is_masked(array) else np.ma.getdata(array)
-        return kept if isinstance(self.store, ColumnArray) else narrowed(kept)
+        return typed_array(self.store)
 
     def _labelled(self, *, as_returned: bool = False) -> Any:
         """Give what goes into a dataset: the output if it was replaced, else the array or the single value.

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipefunc_c._storage.column_array import ColumnArray
+from pipefunc_c._storage.narrowing import typed_array
 from pipefunc_c.exceptions import UnknownNameError
 from pipefunc_c.map._run_folder.run_info import RunInfo
 from pipefunc_c.map._run_folder.run_stores import StoreOpener
@@ -129,9 +129,11 @@ class OutputReader:
 
 
 def _masked(store: StorageBase) -> np.ma.MaskedArray[Any, Any]:
+    if "?" in store.shape:  # how many there will be, no element told so far
+        shape = [0 if size == "?" else int(size) for size in store.shape]
+        nothing: Any = np.empty(shape, dtype=object)
+        return np.ma.MaskedArray(nothing, mask=True)
     if "?" in store.internal_shape:  # known when the last element is there
         return store.to_array(splat_internal=False)
-    typed = store.typed() if isinstance(store, ColumnArray) else None
-    if typed is None:
-        return store.to_array()
+    typed = typed_array(store)
     return typed if isinstance(typed, np.ma.MaskedArray) else np.ma.MaskedArray(typed)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from pipefunc_c._storage.ledger import DISK_IS_FULL
 from pipefunc_c._storage.object_chunks import dump
 from pipefunc_c.exceptions import InvalidValueError, RunFolderWriteError
 
@@ -192,7 +193,7 @@ def write_prepared(path: Path, content: np.ndarray[Any, Any] | bytes, *, sync: b
         raise RunFolderWriteError(
             f"{str(path)!r} cannot be written: {error}",
             detail=path,
-            hint="make room or give another run_folder",
+            hint=f"{'make room' if error.errno in DISK_IS_FULL else 'see to it'} or give another run_folder",
         ) from error
     return digesting.digest
 

@@ -62,7 +62,7 @@ class RunInfo:
     shape_masks : dict
         Per array name, True for each external axis.
     run_folder : Path or None
-        The folder.
+        The folder, as an absolute path.
     mapspecs_as_strings : list of str
         The mapspecs in topological order.
     storage : str or dict
@@ -77,6 +77,8 @@ class RunInfo:
         Per function, by its output names joined with commas, the identities of the code that was run.
     digests : dict
         Per file of the folder, what it must hold.
+    fixed_indices : dict or None
+        Per axis the index or slice that the last map in the folder was restricted to.
 
     Examples
     --------
@@ -106,6 +108,7 @@ class RunInfo:
     stages: tuple[tuple[str, ...], ...] = ()
     code: dict[str, tuple[CodeIdentity, ...]] = field(default_factory=dict)
     digests: dict[str, FileDigest] = field(default_factory=dict)
+    fixed_indices: dict[str, int | slice] | None = None
 
     # -- files ---------------------------------------------------------------------------------------
 
@@ -158,7 +161,7 @@ class RunInfo:
         InvalidValueError
             If the folder was written by pipefunc.
         """
-        folder = Path(run_folder)
+        folder = Path(run_folder).absolute()
         path = cls.path(folder)
         state, data = read_run_info(folder)
         if state in ("absent", "tombstone"):
@@ -333,6 +336,7 @@ def describe_run(  # noqa: PLR0913  each is another part of the run
     internal_shapes: Mapping[str, Any] | None = None,
     storage: str | Mapping[str, str] = "file_array",
     error_handling: Literal["raise", "continue"] = "raise",
+    fixed_indices: Mapping[str, int | slice] | None = None,
 ) -> RunInfo:
     """Describe a run that has not started; nothing is written.
 
@@ -350,7 +354,7 @@ def describe_run(  # noqa: PLR0913  each is another part of the run
         Those that were given, and those that functions declare.
     storage
         Id of a storage, or one per output name.
-    error_handling
+    error_handling, fixed_indices
         As for a map.
 
     Returns
@@ -388,6 +392,7 @@ def describe_run(  # noqa: PLR0913  each is another part of the run
         error_handling=error_handling,
         stages=tuple(func.output_names for func in functions),
         code=code,
+        fixed_indices=dict(fixed_indices) if fixed_indices else None,
     )
 
 
@@ -441,6 +446,7 @@ def to_json(info: RunInfo) -> dict[str, Any]:
         defaults_path=DEFAULTS,
         code={name: [dataclasses.astuple(each) for each in seen] for name, seen in info.code.items()},
         digests={name: [digest.size, f"{digest.crc32:08x}"] for name, digest in info.digests.items()},
+        fixed_indices=_fixed_to_json(info.fixed_indices),
     )
     return {name: value for name, value in data.items() if name not in ("inputs", "defaults")}
 
@@ -448,7 +454,7 @@ def to_json(info: RunInfo) -> dict[str, Any]:
 def _from_json(data: dict[str, Any], folder: Path) -> RunInfo:
     digests = {name: FileDigest(size, int(crc, 16)) for name, (size, crc) in data["digests"].items()}
     inputs = {name: (path, digests[path]) for name, path in data["input_paths"].items()}
-    internal = data["internal_shapes"]
+    internal, fixed = data["internal_shapes"], data.get("fixed_indices")
     return RunInfo(
         inputs=StoredValues(folder, inputs),
         defaults=StoredDict(folder / DEFAULTS, digests[DEFAULTS]),
@@ -468,7 +474,18 @@ def _from_json(data: dict[str, Any], folder: Path) -> RunInfo:
             for name, seen in data["code"].items()
         },
         digests=digests,
+        fixed_indices=fixed and {k: slice(*i) if isinstance(i, list) else i for k, i in fixed.items()},
     )
+
+
+def _fixed_to_json(fixed: Mapping[str, int | slice] | None) -> dict[str, Any] | None:
+    return None if fixed is None else {axis: _index_to_json(index) for axis, index in fixed.items()}
+
+
+def _index_to_json(index: int | slice) -> int | list[int | None]:
+    if not isinstance(index, slice):
+        return index.__index__()
+    return [None if part is None else part.__index__() for part in (index.start, index.stop, index.step)]
 
 
 def _tuples(lists: Mapping[str, Sequence[Any]]) -> dict[str, tuple[Any, ...]]:

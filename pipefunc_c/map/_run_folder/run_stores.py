@@ -19,6 +19,7 @@ from pipefunc_c.exceptions import ErrorSnapshot, OperationError, PropagatedError
 from pipefunc_c.map._run_folder.run_files import read_value
 from pipefunc_c.map._stages.failures import snapshot
 from pipefunc_c.map._stages.given import given_value
+from pipefunc_c.map._stages.not_loaded import NotLoaded
 from pipefunc_c.map._stages.values import whole_array
 
 if TYPE_CHECKING:
@@ -32,23 +33,6 @@ if TYPE_CHECKING:
     from pipefunc_c.map._run_folder.run_info import RunInfo
 
 FUNCTIONS = "functions.cloudpickle"
-
-
-class NotLoaded:
-    """Stand for an argument of a failed call that could not be read back.
-
-    Examples
-    --------
-    >>> NotLoaded("x", "its file is damaged")
-    <x could not be read back: its file is damaged>
-    """
-
-    def __init__(self, name: str, reason: str) -> None:
-        self.name, self.reason = name, reason
-
-    def __repr__(self) -> str:
-        """Say what and why."""
-        return f"<{self.name} could not be read back: {self.reason}>"
 
 
 def open_stores(info: RunInfo, names: Iterable[str] | None = None) -> dict[str, StorageBase]:
@@ -142,7 +126,8 @@ class StoreOpener:
         stored, origin = kept.error, kept.origin
         func = self._function(name)
         if func is not None:
-            return snapshot(func, stored, origin, self._arguments(func, index))
+            whole_inputs = partial(self._whole_inputs, func)
+            return snapshot(func, stored, origin, self._arguments(func, index), whole_inputs)
         lost = partial(_raise_lost, name)
         if isinstance(stored, BaseException):
             return ErrorSnapshot(lost, stored, (), {}, *origin)
@@ -186,6 +171,23 @@ class StoreOpener:
                 arguments[native] = NotLoaded(name, f"{type(error).__name__}: {error}")
         return arguments
 
+    def _whole_inputs(self, func: PipeFunc[..., Any]) -> dict[str, Any]:
+        """Give what each parameter is taken from, by present names, as far as it can be read."""
+        values = {}
+        for name in func.parameters:
+            try:
+                values[name] = self._whole_input(name)
+            except KeyError:  # a default that the function fills in, or a bound value
+                continue
+            except Exception as error:
+                values[name] = NotLoaded(name, f"{type(error).__name__}: {error}")
+        return values
+
+    def _whole_input(self, name: str) -> Any:
+        if name in self._stage_of:
+            return self.store(name) if self.is_mapped(name) else self.store(name).get_from_index(0)
+        return self.info.inputs[name] if name in self.info.inputs else self.info.defaults[name]
+
     def _argument(self, func: PipeFunc[..., Any], name: str, key: tuple[int | slice, ...] | None) -> Any:
         if name in self._stage_of:
             store = self.store(name)
@@ -193,7 +195,7 @@ class StoreOpener:
                 return store[key]
             value = whole_array(store, func, name)
         else:
-            value = self.info.inputs[name] if name in self.info.inputs else self.info.defaults[name]
+            value = self._whole_input(name)
         if key is None:
             return given_value(value, func, name)
         return value[key[0] if len(key) == 1 else key]

@@ -17,7 +17,7 @@ from pipefunc_c.exceptions import InvalidTypeError, InvalidValueError
 from pipefunc_c.map._engine.cancel import CancelToken, RunCancelledError
 from pipefunc_c.map._engine.driver import run_inline
 from pipefunc_c.map._engine.durable import DurableRun, describe_plan
-from pipefunc_c.map._engine.options import RunOptions
+from pipefunc_c.map._engine.options import RunOptions, options_of_part
 from pipefunc_c.map._engine.plan import Plan
 from pipefunc_c.map._executors.executor_driver import ExecutorDriver
 from pipefunc_c.map._processes.pool_driver import PoolDriver
@@ -86,7 +86,6 @@ def make_plan(
     if cleanup is not None:
         warnings.warn("cleanup is deprecated; use resume=not cleanup", DeprecationWarning, stacklevel=4)
         options["resume"] = not cleanup
-    checked = RunOptions(run_folder=_needed_folder(run_folder, options.get("storage")), **options)
     given = _inputs_by_name(inputs, pipeline.scopes)
     graph = pipeline.function_graph
     if (auto_subpipeline or output_names is not None) and any(name in graph.producers for name in given):
@@ -94,6 +93,8 @@ def make_plan(
         graph = pipeline.subpipeline(inputs=set(given), output_names=wanted).function_graph
     elif output_names is not None:
         graph = graph.subgraph(_single_names(output_names))
+    options = options_of_part(options, pipeline.function_graph.functions, graph.functions)
+    checked = RunOptions(run_folder=_needed_folder(run_folder, options.get("storage")), **options)
     if not copies:
         return Plan(graph, given, checked)
     plan = Plan(FunctionGraph([func.copy() for func in graph.defined]), given, checked)

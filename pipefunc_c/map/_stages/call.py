@@ -11,10 +11,10 @@ from pipefunc_c._kernels.source import Source, constant, elements, slices
 from pipefunc_c._kernels.taskloop import FailedValue, InputIsError, TaskLoop
 from pipefunc_c.map._stages.failures import PROPAGATED, OriginTable, error_info
 from pipefunc_c.map._stages.given import opened
-from pipefunc_c.map._stages.stage_resources import ResourcesError
+from pipefunc_c.map._stages.resources_error import ResourcesError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import numpy as np
     import numpy.typing as npt
@@ -77,6 +77,8 @@ class Call:
         Whether errors are stored.
     cached
         Where calls are looked up first; None if they are not.
+    refused
+        Why it cannot be called: each call raises that.
     """
 
     func: PipeFunc[..., Any]
@@ -86,6 +88,7 @@ class Call:
     checked: bool
     keeps_going: bool
     cached: CachedCalls | None = None
+    refused: Exception | None = None
 
     def for_other_processes(self) -> Call:
         """Give what goes to processes that are not forked from this one."""
@@ -105,7 +108,11 @@ class Call:
         func = self.func
         invocation = Invocation(self)
         is_general = (
-            self.checked or func.observed or func.output_picker is not None or self.cached is not None
+            self.checked
+            or func.observed
+            or func.output_picker is not None
+            or self.cached is not None
+            or self.refused is not None
         )
         loop = TaskLoop(
             func.call_target,
@@ -123,9 +130,9 @@ class Call:
         )
         return loop, invocation
 
-    def argument_loop(self, sources: Sequence[Source], shape: tuple[int, ...]) -> TaskLoop:
-        """Make a loop that is never run: it gives the arguments of elements."""
-        return TaskLoop(self.func.call_target, self.names, sources, shape, (), unpack=True)
+    def argument_loop(self, sources: Mapping[str, Source], shape: tuple[int, ...]) -> TaskLoop:
+        """Make a loop that is never run: it gives arguments of elements, each from its source."""
+        return TaskLoop(self.func.call_target, tuple(sources), list(sources.values()), shape, (), unpack=True)
 
 
 def _propagated(_index: int) -> object:
@@ -152,6 +159,8 @@ class Invocation:
         self.in_hook = False
         if self._call.checked and any(error_info(value) is not None for value in kwargs.values()):
             raise InputIsError
+        if self._call.refused is not None:
+            raise self._call.refused
         positional, keywords = func.split_arguments(kwargs)
         received: dict[str, Any] = {}
         target = func.call_target
@@ -173,6 +182,8 @@ class Invocation:
         func = self._call.func
         try:
             return func.evaluate_resources(by_present_names(func.binding, kwargs))
+        except ResourcesError:  # they were worked out before, for the whole map
+            raise
         except Exception as error:
             if not self._call.keeps_going:
                 raise

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 import numpy as np
 
 from pipefunc_c._kernels.index import intersect_runs
-from pipefunc_c._kernels.tags import ERROR, MISSING, OBJECT
+from pipefunc_c._kernels.tags import ARRAY, ERROR, MISSING, OBJECT
+from pipefunc_c._storage.nested import leading_shape
 from pipefunc_c._storage.object_chunks import object_chunks
 from pipefunc_c.exceptions import OutOfMemoryError
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from pipefunc_c._kernels.column import Column
+    from pipefunc_c._storage.base import Size
 
 
 def is_numeric_array(value: object) -> TypeGuard[np.ndarray[Any, Any]]:
@@ -35,6 +37,19 @@ def first_index(
         if len(present):
             return int(begin + present[0])
     return None
+
+
+def first_shape(column: Column, internal: tuple[Size, ...]) -> tuple[Size, ...]:
+    """Resolve internal sizes as the first element says; they stay "?" where there is none but errors."""
+    index = first_index(column, 0, column.size)
+    if index is None:
+        return internal
+    if column.layout is not None and column.tag(index) == ARRAY:
+        found = column.layout[1]
+    else:
+        found = leading_shape(column.load(index), len(internal))
+    sizes = [*found[: len(internal)], *[1] * (len(internal) - len(found))]
+    return tuple(new if old == "?" else old for old, new in zip(internal, sizes, strict=True))
 
 
 def fix_layouts(columns: Sequence[Column], start: int, stop: int) -> bool:

@@ -138,6 +138,8 @@ class StageNews:
         For each of these outputs, the number of elements that are errors.
     resources
         What was worked out for the function once, pickled; empty if nothing was.
+    is_stand_in
+        Whether a size that it runs along stands in for one that nothing tells.
     """
 
     stage: int
@@ -148,6 +150,7 @@ class StageNews:
     runs: npt.NDArray[np.int64] | None
     failed: dict[str, int]
     resources: bytes
+    is_stand_in: bool = False
 
 
 class RegionExtent:

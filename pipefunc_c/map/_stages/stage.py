@@ -8,16 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pipefunc_c._describe import message_of
 from pipefunc_c._function.failure import record_failure
-from pipefunc_c._kernels.source import Source
-from pipefunc_c._kernels.tags import ARRAY, ERROR, MISSING
-from pipefunc_c._kernels.taskloop import TaskLoop
+from pipefunc_c._kernels.source import Source, constant
+from pipefunc_c._kernels.tags import ERROR
 from pipefunc_c._storage.object_chunks import KeptError
+from pipefunc_c.exceptions import InvalidTypeError
 from pipefunc_c.map._stages.call import Call, Input, Invocation
 from pipefunc_c.map._stages.failures import OriginTable, is_error, snapshot
 from pipefunc_c.map._stages.fixed import requested_elements
+from pipefunc_c.map._stages.generators import held_generators, redraw
 from pipefunc_c.map._stages.given import mapped_given, noted, whole_given
-from pipefunc_c.map._stages.layouts import fix_layouts
+from pipefunc_c.map._stages.layouts import first_shape, fix_layouts
+from pipefunc_c.map._stages.not_loaded import NotLoaded
 from pipefunc_c.map._stages.regions import (
     AttachedColumn,
     ColumnRegions,
@@ -28,16 +31,16 @@ from pipefunc_c.map._stages.regions import (
 )
 from pipefunc_c.map._stages.requested import Requested
 from pipefunc_c.map._stages.stage_resources import StageResources
-from pipefunc_c.map._stages.values import element_array, sliced_array, whole_array
+from pipefunc_c.map._stages.values import element_array, sliced_array, stretched, whole_array
+from pipefunc_c.parallel._environment import is_prepared
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import numpy.typing as npt
 
     from pipefunc_c._function.pipefunc import PipeFunc
     from pipefunc_c._kernels.column import Column
-    from pipefunc_c._kernels.source import Source
     from pipefunc_c._kernels.taskloop import TaskLoop
     from pipefunc_c._storage.base import Size
     from pipefunc_c._storage.column_array import ColumnArray
@@ -76,8 +79,12 @@ class Stage:
         self.origins = OriginTable()
         self.failed = 0
         self.layout_is_open = False
+        self.stream: tuple[int, ...] | None = None  # in a worker: for copies of random generators
+        self._unknown: dict[str, frozenset[int]] = {}  # by output: axes whose size is only a stand-in
+        self.is_stand_in = False  # whether that is so of axes that it runs along: nothing is kept of it then
         self._keeps_going = plan.error_handling == "continue"
         self._resources = StageResources(func)
+        self._refused: Exception | None = None  # why the function cannot be called, if errors are kept
         self._inputs: dict[str, Input] | None = None
         self._sources: list[Source] | None = None
         self._owned: list[OwnedColumn] = []
@@ -92,11 +99,12 @@ class Stage:
             self._resolve_shapes()
         self._use_columns([self._make_column(store) for store in self.stores])
         mapspec = self.func.mapspec if self.is_mapped else None
-        self.requested = requested_elements(mapspec, self.shape, self.plan.fixed_indices)
+        self.requested = requested_elements(mapspec, self.shape, self._fixed_indices())
         durable = self.plan.durable
-        for sink, store in zip(self.sinks, self.stores, strict=False):
-            is_new = durable is None or not durable.is_resumed
-            sink.prepare(self.shape, store.internal_shape, empty=is_new)
+        for name, sink, store in zip(self.func.output_names, self.sinks, self.stores, strict=False):
+            # What was stored while nobody knew how much there would be is nothing but errors.
+            is_empty = durable is None or not durable.is_resumed or not durable.knew_axes(name)
+            sink.prepare(self.shape, store.internal_shape, empty=is_empty)
         if durable is not None:
             self.requested = durable.restore(self)
             durable.record_shapes(self)
@@ -150,6 +158,7 @@ class Stage:
             self.requested.runs,
             {name: stages[name].failed for name in names},
             self._resources.dump(),
+            self.is_stand_in,
         )
 
     def regions(self, name: str) -> ColumnRegions:
@@ -187,6 +196,7 @@ class Stage:
             stage.failed = news.failed[name]
             stage._attach(name, news.columns[name], news.objects.get(name, []))
         self._resources.adopt(news.resources)
+        self.is_stand_in = news.is_stand_in
         if self._inputs is None:
             self.shape = news.shape
             self.requested = Requested(self.stores[0].size, news.runs)
@@ -212,13 +222,32 @@ class Stage:
             {name: self.plan.shape_of(name) for name in mapspec.input_names},
             self.plan.internal_shapes_of(self.func),
         )
-        self.shape = tuple(int(size) for size, external in zip(full, mask, strict=True) if external)
-        internal: tuple[Size, ...] = tuple(
-            size for size, external in zip(full, mask, strict=True) if not external
-        )
+        axes = list(enumerate(zip(full, mask, strict=True)))
+        unknown = frozenset(k for k, (size, external) in axes if external and size == "?")
+        self._unknown = dict.fromkeys(self.func.output_names, unknown)
+        self.is_stand_in = bool(unknown)
+        # Nothing was computed that has a size: one error stands for all along the axis, or there is nothing.
+        stand_in = int(any(self.plan.may_hold_errors(name) for name in mapspec.input_names))
+        self.shape = tuple(stand_in if size == "?" else int(size) for _, (size, external) in axes if external)
+        internal: tuple[Size, ...] = tuple(size for _, (size, external) in axes if not external)
         for store in self.stores:
             store.shape = self.shape
             store.internal_shape = internal
+
+    def known_shape(self, name: str) -> tuple[Size, ...]:
+        """Give the shape of an output; "?" for sizes that nothing tells: where all failed, or nothing ran."""
+        unknown = self._unknown.get(name, frozenset())
+        store = self.stores[self.func.output_names.index(name)]
+        return tuple("?" if k in unknown else size for k, size in enumerate(store.full_shape))
+
+    def _fixed_indices(self) -> Mapping[str, Any] | None:
+        """Give the fixed indices but for axes whose size is only a stand-in."""
+        fixed, mapspec = self.plan.fixed_indices, self.func.mapspec
+        if not fixed or mapspec is None:
+            return fixed
+        unknown = self._unknown.get(self.func.output_names[0], frozenset())
+        stand_ins = {mapspec.output_indices[k] for k in unknown}
+        return {axis: index for axis, index in fixed.items() if axis not in stand_ins}
 
     # -- called --------------------------------------------------------------------------------------
 
@@ -245,8 +274,20 @@ class Stage:
             elif name in plan.values:
                 inputs[native] = Input(whole_given(plan.values[name], func, name))
             elif name in plan.stores:
-                inputs[native] = Input(whole_array(plan.stores[name], func, name))
+                inputs[native] = Input(self._whole_output(name))
         return inputs
+
+    def _whole_output(self, name: str) -> Any:
+        """Give a whole output; one that does not fit its annotation is a reason not to call the function."""
+        store = self.plan.stores[name]
+        try:
+            return whole_array(store, self.func, name)
+        except InvalidTypeError as error:
+            if not self._keeps_going:
+                raise
+            self._refused = error
+            array = store.to_array()
+            return array if np.ma.is_masked(array) else np.ma.getdata(array)
 
     def _mapped_input(self, name: str, axes: tuple[int | None, ...]) -> Input:
         plan = self.plan
@@ -257,12 +298,13 @@ class Stage:
             # No part of an array that failed is more than its error.
             return Input(value) if is_error(value) else Input(value, axes)
         store = plan.stores[name]
+        sizes = tuple(None if axis is None else self.shape[axis] for axis in axes)
         if None in axes:
             array, writable = sliced_array(store, self.func, name)
-            return Input(array, axes, copied=writable)
-        if not store.internal_shape:
+            return Input(stretched(array, sizes), axes, copied=writable)
+        if not store.internal_shape and store.resolved_shape == sizes:
             return Input(store.column, axes, store.resolved_shape)
-        return Input(element_array(store), axes)
+        return Input(stretched(element_array(store), sizes), axes)
 
     @cached_property
     def call(self) -> Call:
@@ -278,19 +320,38 @@ class Stage:
             checked=self._keeps_going and any(plan.may_hold_errors(name) for name in func.parameters),
             keeps_going=self._keeps_going,
             cached=plan.cached.get(func.output_names),
+            refused=self._refused,
         )
 
     def loop(self) -> tuple[TaskLoop, Invocation]:
         """Make a loop over the elements; each lease has its own, so that leases may overlap in threads."""
-        sources = self._opened_sources()
+        sources = self._opened_sources()  # first: it tells whether the function can be called
         return self.call.loop(sources, self.shape, self.columns, self.origins, self.requested.runs)
 
     def _opened_sources(self) -> list[Source]:
         if self._sources is None:
             inputs = self.inputs.values()
             with noted(self.func):
-                self._sources = [each.source() for each in inputs]
+                self._sources = [self._opened(each) for each in inputs]
+            if self.stream is not None:
+                self._redraw(self.stream)
         return self._sources
+
+    def _opened(self, given: Input) -> Source:
+        try:
+            return given.source()
+        except Exception as error:  # a file that cannot be read
+            if not self._keeps_going:
+                raise
+            self._refused = error
+            return constant(NotLoaded("an input", f"{type(error).__name__}: {message_of(error)}"))
+
+    def _redraw(self, stream: tuple[int, ...]) -> None:
+        """Let the random generators that this process has copies of go on with streams of its own."""
+        constants = {name: each.value for name, each in self.inputs.items() if each.axes is None}
+        held = held_generators(self.func.func, constants)
+        chosen = [each.generator for each in held if not (each.is_global and is_prepared())]
+        redraw(chosen, (*stream, self.plan.stages.index(self)))
 
     # -- running -------------------------------------------------------------------------------------
 
@@ -327,9 +388,12 @@ class Stage:
 
     def finish(self) -> None:
         """Resolve internal sizes that only the results tell: those of the first element decide."""
-        for store, column in zip(self.stores, self.columns, strict=True):
+        for name, store, column in zip(self.func.output_names, self.stores, self.columns, strict=True):
             if "?" in store.internal_shape:
-                store.internal_shape = self._first_shape(column, store.internal_shape)
+                store.internal_shape = first_shape(column, store.internal_shape)
+                unknown = {k for k, size in enumerate(store.full_shape) if size == "?"}
+                self._unknown[name] = self._unknown.get(name, frozenset()) | unknown
+                store.internal_shape = tuple(1 if size == "?" else size for size in store.internal_shape)
         for sink, store in zip(self.sinks, self.stores, strict=False):
             sink.storage.internal_shape = store.internal_shape
         if self.plan.durable is not None:
@@ -355,30 +419,28 @@ class Stage:
         else:
             self.plan = self.plan.for_arguments(self.func)
 
-    @staticmethod
-    def _first_shape(column: Column, internal: tuple[Size, ...]) -> tuple[Size, ...]:
-        tags = column.tags
-        present = np.flatnonzero((tags != MISSING) & (tags != ERROR))
-        found: tuple[int, ...] = ()
-        if len(present) and column.layout is not None and column.tag(int(present[0])) == ARRAY:
-            found = column.layout[1]
-        elif len(present):
-            found = np.shape(column.load(int(present[0])))
-        sizes = [*found[: len(internal)], *[1] * (len(internal) - len(found))]
-        return tuple(new if old == "?" else old for old, new in zip(internal, sizes, strict=True))
-
     # -- failures ------------------------------------------------------------------------------------
 
     def arguments(self, index: int) -> dict[str, Any]:
         """Give the arguments of one element by native names."""
-        return self.call.argument_loop(self._opened_sources(), self.shape).arguments(index)
+        sources = dict(zip(self.inputs, self._opened_sources(), strict=True))
+        try:
+            return self.call.argument_loop(sources, self.shape).arguments(index)
+        except Exception:  # one of them cannot be read, which may be what the error is about
+            return {name: self._argument(name, source, index) for name, source in sources.items()}
+
+    def _argument(self, name: str, source: Source, index: int) -> Any:
+        try:
+            return self.call.argument_loop({name: source}, self.shape).arguments(index)[name]
+        except Exception as error:
+            return NotLoaded(name, f"{type(error).__name__}: {message_of(error)}")
 
     def _read_error(self, index: int, stored: Any, origin_id: int) -> Any:
         if isinstance(stored, KeptError):
             stored, origin = stored.error, stored.origin
         else:
             origin = self.origins[origin_id]
-        return snapshot(self.func, stored, origin, self.arguments(index))
+        return snapshot(self.func, stored, origin, self.arguments(index), self._whole_inputs)
 
     def where(self, index: int) -> str:
         """Name an element for messages: its position on the axes and its linear index."""

@@ -5,8 +5,10 @@ from __future__ import annotations
 import pickle
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from pipefunc_c._remote_failure import KeptException
-from pipefunc_c.exceptions import ErrorInfo, ErrorSnapshot, OperationError
+from pipefunc_c._failure_origin import FailureOrigin
+from pipefunc_c._frozen_exception import FrozenException
+from pipefunc_c.map._stages.failures import drop_tracebacks, traceback_text
+from pipefunc_c.map._stages.resources_error import ResourcesError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -15,37 +17,22 @@ if TYPE_CHECKING:
     from pipefunc_c.resources import Resources
 
 
-class ResourcesError(OperationError):
-    """Stand for an element that was not computed because its resources could not be worked out.
-
-    Parameters
-    ----------
-    error
-        What the function of the user raised.
-    """
-
-    def __init__(self, error: Exception) -> None:
-        super().__init__(f"its resources could not be worked out: {type(error).__name__}: {error}")
-        self.error = error
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.error,)
-
-    def info(self, func: PipeFunc[..., Any], kwargs: Mapping[str, Any]) -> dict[str, ErrorInfo]:
-        """Describe it as an error of the parameter that receives the resources."""
-        assert callable(func.resources)
-        cause = ErrorSnapshot(func.resources, self.error, (dict(kwargs),), {})
-        return {str(func.resources_variable): ErrorInfo.from_full_error(cause)}
-
-
 class _Failed:
     """Raise, in the place of working out resources, what that raised before."""
 
     def __init__(self, error: Exception) -> None:
-        self._kept = KeptException.of(error)
+        self._origin = FailureOrigin.here(traceback_text(error))
+        drop_tracebacks(error)
+        self._error = error
 
     def __call__(self, _kwargs: dict[str, Any]) -> NoReturn:
-        raise self._kept.load()
+        raise ResourcesError(self._error, self._origin)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_origin": self._origin, "_error": FrozenException.of(self._error)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _error=state["_error"].load())
 
 
 class StageResources:

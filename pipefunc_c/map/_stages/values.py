@@ -15,6 +15,8 @@ from pipefunc_c.exceptions import InvalidTypeError
 from pipefunc_c.map._stages.polars import as_annotated
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pipefunc_c._function.pipefunc import PipeFunc
     from pipefunc_c._storage.base import StorageBase
 
@@ -133,6 +135,30 @@ def whole_array(store: StorageBase, func: PipeFunc[..., Any], name: str) -> Any:
         return store.objects()
     array = store.to_array()
     return array if masked or np.ma.is_masked(array) else np.ma.getdata(array)
+
+
+def stretched(array: Any, sizes: Sequence[int | None]) -> Any:
+    """Give an array along axes some of whose sizes stood in for unknown ones, where each is known now.
+
+    Parameters
+    ----------
+    array
+        The array.
+    sizes
+        One per dimension; None for a dimension that is taken whole.
+
+    Examples
+    --------
+    >>> stretched(np.zeros((2, 1, 4)), (2, 3, None)).shape
+    (2, 3, 4)
+    """
+    shape = getattr(array, "shape", None)
+    if shape is None or len(shape) < len(sizes):
+        return array
+    wanted = tuple(has if size is None else size for has, size in zip(shape, sizes, strict=False))
+    if wanted == shape[: len(sizes)]:
+        return array
+    return np.broadcast_to(array, (*wanted, *shape[len(sizes) :]), subok=True)
 
 
 class _MaskedSlices:
