@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pipefunc_c._describe import message_of
-from pipefunc_c._storage.object_chunks import dump
+from pipefunc_c._storage.object_pickle import dump
 from pipefunc_c.exceptions import InvalidTypeError
 
 

@@ -9,14 +9,12 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
 
-from pipefunc_c._by_value import by_value_pickler
 from pipefunc_c._describe import message_of
 from pipefunc_c._frozen_exception import FrozenException
-from pipefunc_c._optional import require
 from pipefunc_c._storage.exact import exact
-from pipefunc_c._storage.patient_pickle import pickle_in_parts, unpickle
-from pipefunc_c._storage.scalar_pickle import ScalarPickler
-from pipefunc_c.exceptions import InvalidTypeError, OperationError
+from pipefunc_c._storage.object_pickle import dump, refusal
+from pipefunc_c._storage.patient_pickle import unpickle
+from pipefunc_c.exceptions import OperationError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -24,6 +22,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from pipefunc_c._kernels.column import Column
+    from pipefunc_c.exceptions import InvalidTypeError, OutOfMemoryError
 
 CACHE_BYTES = 64 << 20
 _PLAIN = {str, int, float, bool, bytes, type(None)}
@@ -87,42 +86,6 @@ def _is_plain(error: BaseException) -> bool:
     return is_builtin and _PLAIN.issuperset(map(type, error.args))
 
 
-def dump(value: object, *, portable: bool) -> bytes:
-    """Pickle a value; with cloudpickle where plain pickle fails or would need this ``__main__`` again.
-
-    Parameters
-    ----------
-    value
-        The value.
-    portable
-        Whether a process may read it that is not forked from this one.
-
-    Returns
-    -------
-    bytes
-
-    Raises
-    ------
-    Exception
-        What cloudpickle raises if it fails too.
-
-    Examples
-    --------
-    >>> import pickle
-    >>> pickle.loads(dump([1, None], portable=True))
-    [1, None]
-    """
-    try:
-        parts = pickle_in_parts(value, ScalarPickler)
-    except MemoryError:
-        raise
-    except Exception:  # __reduce__ may raise anything
-        parts = []
-    if parts and not (portable and any(b"_main__" in part for part in parts)):
-        return parts[0] if len(parts) == 1 else b"".join(parts)
-    return b"".join(pickle_in_parts(value, by_value_pickler()))
-
-
 @dataclass(frozen=True, slots=True)
 class ObjectChunk:
     """Hold the pickle of some elements.
@@ -177,7 +140,7 @@ def pack_values(
 
     Raises
     ------
-    InvalidTypeError
+    InvalidTypeError, OutOfMemoryError
         If a value cannot be pickled; the message names its index and type.
 
     Examples
@@ -191,31 +154,24 @@ def pack_values(
         positions = (np.asarray(indices, dtype="<u8") - np.uint64(first)).tobytes()
     try:
         data = dump((positions, exact(values)), portable=portable)
-    except MemoryError:
-        raise
     except Exception as error:
-        raise _not_picklable(indices, values, error, output) from error
+        refused = _first_refusal(indices, values, output, portable=portable)
+        if refused is None:  # together they are too much, or it works now
+            raise
+        raise refused from error
     return ObjectChunk(first, last, len(values), data)
 
 
-def _not_picklable(
-    indices: Sequence[int], values: list[Any], error: Exception, output: str
-) -> InvalidTypeError:
-    # The value itself stays out of the error, which may have to cross the same boundary.
-    where, culprit = f"elements {indices[0]} to {indices[-1]}", indices[0]
-    for index, value in zip(indices, values, strict=True):
-        try:
-            require("cloudpickle").dumps(value, 5)
-        except Exception:  # this is the one
-            where, culprit = f"element {index}, of type {type(value).__qualname__!r}", index
-            break
+def _first_refusal(
+    indices: Sequence[int], values: list[Any], output: str, *, portable: bool
+) -> InvalidTypeError | OutOfMemoryError | None:
     of_output = f" of {output!r}" if output else ""
-    return InvalidTypeError(
-        f"the result{of_output} at {where} cannot be pickled: {type(error).__name__}: {message_of(error)}",
-        detail=culprit,
-        hint="return data that pickle or cloudpickle takes, or keep the results in memory: run with "
-        "parallel=False, or with threads, and a memory storage",
-    )
+    for index, value in zip(indices, values, strict=True):
+        refused = refusal(value, f"the result{of_output} at element {index}", portable=portable)
+        if refused is not None:
+            refused.detail = index
+            return refused
+    return None
 
 
 _Span: TypeAlias = tuple[int, tuple[ObjectChunk, ...]]

@@ -15,7 +15,7 @@ from pipefunc_c._describe import bytes_text, message_of
 from pipefunc_c._optional import Later, require
 from pipefunc_c._storage.element_array import DamagedElementError, ElementArray
 from pipefunc_c._storage.exact import exact
-from pipefunc_c._storage.object_chunks import dump
+from pipefunc_c._storage.object_pickle import dump
 from pipefunc_c.exceptions import InvalidTypeError, InvalidValueError, OperationError, ShapeError
 
 if TYPE_CHECKING:

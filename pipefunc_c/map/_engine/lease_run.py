@@ -129,4 +129,6 @@ class LeaseRun:
         for column in self._open_columns:  # arrays that were computed before their layout was known
             if column.layout is not None:
                 store_in_regions(column, start, reached)
-        self._stage.plan.keep(self._stage, self._lease, reached)
+        stage, lease = self._stage, self._lease
+        _, refused = stage.pickling(lambda: stage.plan.keep(stage, lease, reached), start, reached)
+        self.failed += refused

@@ -28,6 +28,7 @@ from pipefunc_c.map._stages.failures import OriginTable
 from pipefunc_c.map._stages.generators import held_generators, redraw
 from pipefunc_c.map._stages.given import elements_of, noted, opened
 from pipefunc_c.map._stages.layouts import fix_layouts
+from pipefunc_c.map._stages.unkeepable import pickling
 from pipefunc_c.parallel._environment import seed_worker
 
 if TYPE_CHECKING:
@@ -116,6 +117,9 @@ class Origin:
     seeds: dict[str, Any] | None
 
 
+STAGE_BITS = 48  # elements of a stage that have random streams of their own
+
+
 @dataclass(frozen=True)
 class Chunk:
     """A run of elements with their sliced inputs; none at all to ask whether a worker is there.
@@ -135,7 +139,7 @@ class Chunk:
     number
         A number that no other chunk of the run has: some executors take equal calls for the same.
     stream
-        Tells its random stream from those of other chunks.
+        Tells its random stream from those of other chunks: the stage, and the number of the first element.
     mark
         The file that says which element runs, and in which process.
     """
@@ -148,6 +152,11 @@ class Chunk:
     number: int
     stream: int = 0
     mark: str | None = None
+
+    @property
+    def first(self) -> int:
+        """Number of its first element."""
+        return self.stream & ((1 << STAGE_BITS) - 1)
 
 
 @dataclass(frozen=True)
@@ -229,10 +238,7 @@ def run_chunk(chunk: Chunk) -> ChunkResult:
         except BaseException as error:
             reached = loop.reached
             failure = RemoteFailure.of(error, is_to_blame=not invocation.in_hook)
-        outputs = tuple(
-            pack_to_bytes(pack(column, 0, reached, origin_of=origins.__getitem__, output=name))
-            for column, name in zip(columns, func.output_names, strict=True)
-        )
+        outputs = _pack_all(call, columns, reached, origins, chunk.first)
     except Exception as error:  # a result that cannot be pickled
         failure = RemoteFailure.of(error)
         outputs, reached = (), 0
@@ -246,6 +252,22 @@ def run_chunk(chunk: Chunk) -> ChunkResult:
         began=began,
         process=None if began is None else this_process(),
     )
+
+
+def _pack_all(
+    call: Call, columns: list[Column], reached: int, origins: OriginTable, first: int
+) -> tuple[bytes, ...]:
+    def act() -> tuple[bytes, ...]:
+        return tuple(
+            pack_to_bytes(pack(column, 0, reached, origin_of=origins.__getitem__, output=name))
+            for column, name in zip(columns, call.func.output_names, strict=True)
+        )
+
+    packed, refused = pickling(act, columns, call.func.output_names, (0, reached), origins, first=first)
+    if refused and not call.keeps_going:
+        column = next(each for each in columns if each.count(ERROR))
+        raise column.load_error(int(np.flatnonzero(column.tags == ERROR)[0]))[0]
+    return packed
 
 
 def _open_mark(path: str | None) -> np.ndarray[Any, Any] | None:

@@ -15,9 +15,9 @@ import numpy as np
 from pipefunc_c._describe import message_of
 from pipefunc_c._kernels.index import intersect_runs
 from pipefunc_c._kernels.tags import BOOL, COMPLEX, FLOAT, INT
-from pipefunc_c._storage.object_chunks import dump
+from pipefunc_c._storage.object_pickle import dump
 from pipefunc_c.exceptions import InvalidTypeError
-from pipefunc_c.map._executors.chunk import Chunk, Origin, Static, StaticRef, slice_input
+from pipefunc_c.map._executors.chunk import STAGE_BITS, Chunk, Origin, Static, StaticRef, slice_input
 from pipefunc_c.map._executors.lost_work import NOT_STARTED
 from pipefunc_c.map._executors.random_streams import this_process
 from pipefunc_c.map._stages.generators import held_generators
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from pipefunc_c.map._stages.call import Input
     from pipefunc_c.map._stages.stage import Stage
 
-_STAGE_BITS = 48  # elements of a stage that have random streams of their own
 _PING = StaticRef(b"", b"", None)
 
 
@@ -97,7 +96,7 @@ class ChunkMaker:
             seconds,
             self._origin(seeded=seeded),
             next(self._numbers),
-            (number << _STAGE_BITS) + start,
+            (number << STAGE_BITS) + start,
             self._new_mark(worker),
         )
         try:

@@ -220,7 +220,9 @@ def run_lease(  # noqa: PLR0913, PLR0917  what a worker has
             lease_run.run(started + seconds, stop_flag, interruption, cell)
         except BaseException as error:
             failure = pickle.dumps(RemoteFailure.of(error, is_to_blame=lease_run.is_to_blame))
-        objects = _pack_objects(stage, lease.start, lease_run.reached)
+        start, reached = lease.start, lease_run.reached
+        objects, refused = stage.pickling(lambda: _pack_objects(stage, start, reached), start, reached)
+        lease_run.failed += refused
         if objects:
             for column in stage.columns:  # the parent has them, and gives them to those who need them
                 column.let_go(lease.start, lease_run.reached)

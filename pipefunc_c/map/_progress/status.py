@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass
@@ -42,7 +42,7 @@ class Status:
     n_failed: int = 0
     start_time: float | None = None
     end_time: float | None = None
-    n_raised: int = 0
+    n_raised: int = field(default=0, repr=False)
 
     @property
     def n_attempted(self) -> int:

@@ -8,7 +8,7 @@ import warnings
 from typing import TYPE_CHECKING, Any, Literal
 
 from pipefunc_c._describe import short_repr
-from pipefunc_c._storage.object_chunks import dump
+from pipefunc_c._storage.object_pickle import dump
 from pipefunc_c.exceptions import InvalidValueError
 from pipefunc_c.map._run_folder.equality import differing_names, is_equal
 from pipefunc_c.map._run_folder.referenced import data_digest, data_digests, data_key

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from pipefunc_c._storage.ledger import DISK_IS_FULL
-from pipefunc_c._storage.object_chunks import dump
+from pipefunc_c._storage.object_pickle import dump
 from pipefunc_c.exceptions import InvalidValueError, RunFolderWriteError
 
 if TYPE_CHECKING:

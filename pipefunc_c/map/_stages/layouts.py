@@ -10,7 +10,6 @@ from pipefunc_c._kernels.index import intersect_runs
 from pipefunc_c._kernels.tags import ARRAY, ERROR, MISSING, OBJECT
 from pipefunc_c._storage.nested import leading_shape
 from pipefunc_c._storage.object_chunks import object_chunks
-from pipefunc_c.exceptions import OutOfMemoryError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -77,7 +76,7 @@ def fix_layouts(columns: Sequence[Column], start: int, stop: int) -> bool:
         if column.layout is None and is_numeric_array(first):
             try:
                 column.fix_layout(first.dtype, first.shape)
-            except OutOfMemoryError:
+            except MemoryError:
                 continue
             column.store(index, first)
     return decided

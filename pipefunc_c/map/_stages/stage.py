@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -31,11 +31,12 @@ from pipefunc_c.map._stages.regions import (
 )
 from pipefunc_c.map._stages.requested import Requested
 from pipefunc_c.map._stages.stage_resources import StageResources
+from pipefunc_c.map._stages.unkeepable import pickling
 from pipefunc_c.map._stages.values import element_array, sliced_array, stretched, whole_array
 from pipefunc_c.parallel._environment import is_prepared
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     import numpy.typing as npt
 
@@ -47,6 +48,8 @@ if TYPE_CHECKING:
     from pipefunc_c._storage.commits import Committer
     from pipefunc_c.map._engine.plan import Plan
     from pipefunc_c.map._stages.sinks import Sink
+
+T = TypeVar("T")
 
 
 class Stage:
@@ -383,6 +386,12 @@ class Stage:
         """Hand what was computed to storages that are no columns."""
         for sink, column in zip(self.sinks, self.columns, strict=False):
             sink.take(column, start, stop, self.requested.runs)
+
+    def pickling(self, act: Callable[[], T], start: int, stop: int) -> tuple[T, int]:
+        """Pickle these elements; give for how many it is their error now that they cannot be pickled."""
+        if not self._keeps_going:
+            return act(), 0
+        return pickling(act, self.columns, self.func.output_names, (start, stop), self.origins)
 
     # -- done ----------------------------------------------------------------------------------------
 
