@@ -6,6 +6,7 @@ import warnings
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from map.alone import alone
 
 from pipefunc_c import PipeFunc, Pipeline
 from pipefunc_c.exceptions import PipefuncError
@@ -123,3 +124,22 @@ def test_output_names_that_do_not_exist_are_a_wrong_value(fork, names):
         fork.map({"x": [1]}, output_names=names, parallel=False)
     assert isinstance(caught.value, PipefuncError)
     assert isinstance(caught.value, KeyError)
+
+
+@pytest.mark.parametrize("way", ["sequential", "workers", "pool"])
+@alone
+def test_a_chunk_size_of_a_callable_is_looked_at_whatever_computes(way):
+    def run(chunksizes, n=10):
+        options = {"sequential": {"parallel": False}, "workers": {}, "pool": {"executor": pool}}[way]
+        pipeline = Pipeline([PipeFunc(lambda x: x, "y", mapspec="x[i] -> y[i]")])
+        return list(pipeline.map({"x": range(n)}, chunksizes=chunksizes, **options)["y"].output)
+
+    with WorkerPool(2) as pool:
+        for size in (0, -1, 1.0, "a", True):
+            with pytest.raises(ValueError, match="the chunk size of 'y' for 10 elements is"):
+                run(lambda n, size=size: size)
+        with pytest.raises(ZeroDivisionError) as caught:
+            run(lambda n: n // 0)
+        assert "gives the chunk size of 'y'" in caught.value.__notes__[0]
+        assert run(lambda n: n // 3) == run(lambda n: None) == list(range(10))
+        assert run(lambda n: n, n=0) == []

@@ -12,7 +12,7 @@ from pipefunc_c._spec.shapes import MapShapes, array_shape, map_shapes
 from pipefunc_c._storage.base import StorageBase, storage_class
 from pipefunc_c._storage.column_array import ColumnArray
 from pipefunc_c._storage.memory import DictArray, MemoryArray, SharedArray
-from pipefunc_c.exceptions import InputError, ShapeError
+from pipefunc_c.exceptions import InputError, InvalidValueError, ShapeError
 from pipefunc_c.map._engine.scheduler import Scheduler
 from pipefunc_c.map._stages.failures import is_error
 from pipefunc_c.map._stages.fixed import check_bounds, check_fixed_indices
@@ -69,8 +69,10 @@ class Plan:
         self._stage_of: dict[str, Stage] = {}
         if options.fixed_indices:
             check_fixed_indices(options.fixed_indices, graph.functions)
-        for spread in (options.chunksize_of, options.executor_of, options.timeout_of):
-            spread(graph.functions)  # what cannot be is refused before the run folder is touched
+        # What cannot be is refused before the run folder is touched.
+        self._chunksizes = options.chunksize_of(graph.functions)
+        for spread in (options.executor_of, options.timeout_of):
+            spread(graph.functions)
         self._check_internal_shapes()
         self.shapes = self._infer_shapes()
         self.storage_ids = options.storage_of(graph.functions)
@@ -179,6 +181,37 @@ class Plan:
                 detail=name,
                 hint='correct internal_shape or internal_shapes; "?" stands for an unknown size',
             )
+
+    def chunksize(self, func: PipeFunc[..., Any], count: int) -> int | None:
+        """Give the number of elements per task of an executor that was asked for; None if nothing was.
+
+        Parameters
+        ----------
+        func
+            The function.
+        count
+            How many elements it has to compute.
+
+        Raises
+        ------
+        InvalidValueError
+            If a callable that was given says something else than a positive int or None.
+        """
+        wanted = self._chunksizes[func]
+        if not count or not callable(wanted):
+            return None if callable(wanted) else wanted
+        try:
+            size = wanted(count)
+        except Exception as error:
+            error.add_note(f"The callable raised it that gives the chunk size of {func.output_name!r}.")
+            raise
+        if size is not None and (isinstance(size, bool) or not isinstance(size, int) or size < 1):
+            raise InvalidValueError(
+                f"the chunk size of {func.output_name!r} for {count} elements is {size!r}",
+                detail=size,
+                hint="the callable must give a positive int or None",
+            )
+        return size
 
     # -- what is done ---------------------------------------------------------------------------------
 

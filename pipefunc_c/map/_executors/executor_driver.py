@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pipefunc_c._storage.packing import moved, unpack, unpack_bytes
-from pipefunc_c.exceptions import InvalidValueError, WorkerDiedError
+from pipefunc_c.exceptions import WorkerDiedError
 from pipefunc_c.map._engine.cancel import CancelToken, RunCancelledError
 from pipefunc_c.map._engine.lease_run import LeaseRun
 from pipefunc_c.map._engine.scheduler import FinishStage, GrantLease, PrepareStage
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from pipefunc_c.map._engine.plan import Plan
     from pipefunc_c.map._engine.scheduler import Action
     from pipefunc_c.map._progress.progress import Progress
-    from pipefunc_c.map._stages.stage import Stage
 
 GRACE_SECONDS = 0.5
 LOOK_SECONDS = 1.0  # how often an executor is looked at that does not tell when it lost its last worker
@@ -53,8 +52,6 @@ class ExecutorDriver:
         Told of each lease that returns.
     executor_of
         The executor of each function.
-    chunksize_of
-        The chunk size of each function: a number, a callable that gives one, or None to cut by time.
     """
 
     def __init__(
@@ -62,11 +59,9 @@ class ExecutorDriver:
         plan: Plan,
         progress: Progress,
         executor_of: Mapping[PipeFunc[..., Any], Executor],
-        chunksize_of: Mapping[PipeFunc[..., Any], Any],
     ) -> None:
         self._plan = plan
         self._progress = progress
-        self._chunksize_of = chunksize_of
         executors = list({id(each): each for each in executor_of.values()}.values())
         refuse_own(executors)
         self._waiting = executors_here()
@@ -164,8 +159,7 @@ class ExecutorDriver:
             stage = self._plan.stages[action.stage]
             requested = stage.prepare()
             self._progress.set_total(action.stage, len(requested))
-            chunk = self._chunksize(stage, len(requested))
-            pool = self._pool_of[action.stage]
+            pool, chunk = self._pool_of[action.stage], stage.chunksize
             return self._scheduler.stage_prepared(action.stage, requested, pool=pool, chunk=chunk)
         if isinstance(action, GrantLease):
             self._progress.granted(action.lease.stage, self._scheduler.running(action.lease.stage))
@@ -173,16 +167,6 @@ class ExecutorDriver:
         elif isinstance(action, FinishStage):
             self._plan.stages[action.stage].finish()
         return []
-
-    def _chunksize(self, stage: Stage, count: int) -> int | None:
-        wanted = self._chunksize_of[stage.func]
-        size = wanted(count) if callable(wanted) else wanted
-        if size is not None and (isinstance(size, bool) or not isinstance(size, int) or size < 1):
-            raise InvalidValueError(
-                f"the chunk size of {stage.func.output_name!r} for {count} elements is {size!r}",
-                hint="the callable must give a positive int or None",
-            )
-        return size
 
     # -- out -----------------------------------------------------------------------------------------
 

@@ -272,8 +272,7 @@ class MapRun:
         if options.worker_pool is not None:
             PoolDriver(plan, self.progress, options.worker_pool).run(token)
         elif options.executor is not None:
-            executors, sizes = options.executor_of(functions), options.chunksize_of(functions)
-            ExecutorDriver(plan, self.progress, executors, sizes).run(token)
+            ExecutorDriver(plan, self.progress, options.executor_of(functions)).run(token)
         elif self._n_workers:
             PoolDriver(plan, self.progress, self._n_workers).run(token)
         else:

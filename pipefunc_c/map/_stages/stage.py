@@ -78,6 +78,7 @@ class Stage:
         self.shape: tuple[int, ...] = ()
         self.columns: tuple[Column, ...] = ()
         self.requested = Requested(0)
+        self.chunksize: int | None = None  # for executors that do not cut their work by time
         self.number = -1  # in commit records
         self.origins = OriginTable()
         self.failed = 0
@@ -114,6 +115,7 @@ class Stage:
         self.layout_is_open = self.is_mapped and all(column.layout is None for column in self.columns)
         if self._resources.are_due and len(self.requested):
             self._resources.evaluate(self._whole_inputs(), keeps_going=self._keeps_going)
+        self.chunksize = self.plan.chunksize(self.func, len(self.requested))
         return self.requested
 
     def _whole_inputs(self) -> dict[str, Any]:
