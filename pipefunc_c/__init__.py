@@ -16,7 +16,10 @@
 
 from typing import TYPE_CHECKING
 
-from pipefunc_c import cache, exceptions, lazy, map, resources, typing  # noqa: A004  the name that users know
+from pipefunc_c import cache, lazy, resources
+from pipefunc_c import exceptions as exceptions  # not in __all__: `import *` is to leave builtins alone
+from pipefunc_c import map as map  # noqa: A004  the name that users know
+from pipefunc_c import typing as typing
 from pipefunc_c._function.decorator import pipefunc
 from pipefunc_c._function.pipefunc import PipeFunc
 from pipefunc_c._graph.nested import NestedPipeFunc
@@ -38,14 +41,11 @@ __all__ = [
     "VariantPipeline",
     "__version__",
     "cache",
-    "exceptions",
     "lazy",
-    "map",
     "pipefunc",
     "resources",
     "sweep",
     "testing",
-    "typing",
 ]
 
 _TOOLS = frozenset({"sweep", "testing"})

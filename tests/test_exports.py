@@ -104,3 +104,10 @@ def test_nothing_is_exported_twice():
 @pytest.mark.parametrize("module", PUBLIC_MODULES)
 def test_each_public_module_has_a_docstring(module):
     assert importlib.import_module(module).__doc__
+
+
+def test_a_star_import_leaves_builtins_and_the_standard_library_alone():
+    names: dict[str, object] = {}
+    exec("from pipefunc_c import *", names)
+    assert not {"map", "typing", "exceptions"} & set(names)
+    assert {"Pipeline", "pipefunc", "sweep", "__version__"} <= set(names)

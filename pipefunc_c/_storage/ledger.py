@@ -97,7 +97,7 @@ class LedgerWriter:
             self._folder.mkdir(parents=True, exist_ok=True)
             self.writer = self._open(writer_name)
         except OSError as error:
-            raise _write_error(self._folder, error) from error
+            raise write_error(self._folder, error) from error
         if sync is not None:
             sync_folder(self._folder)
 
@@ -224,9 +224,7 @@ class LedgerWriter:
     def _give_up(self, which: int, end: int, error: BaseException) -> None:
         """Take back what was written behind ``end``, and say what failed if that was the file."""
         # Made first: it tells how much room there was when the write failed.
-        failure = (
-            _write_error(self.path((DATA, LEDGER)[which]), error) if isinstance(error, OSError) else None
-        )
+        failure = write_error(self.path((DATA, LEDGER)[which]), error) if isinstance(error, OSError) else None
         # What cannot be taken back is no valid record, and is written over by the next.
         with contextlib.suppress(OSError):
             os.ftruncate(self._descriptors[which], end)
@@ -242,7 +240,7 @@ class LedgerWriter:
             try:
                 getattr(os, "fdatasync", os.fsync)(descriptor)
             except OSError as error:
-                raise _write_error(self.path(ending), error) from error
+                raise write_error(self.path(ending), error) from error
         self._synced = time.monotonic()
 
     def publish(self) -> None:
@@ -256,7 +254,7 @@ class LedgerWriter:
             try:
                 os.replace(temporary, temporary.with_suffix(""))
             except OSError as error:
-                raise _write_error(temporary, error) from error
+                raise write_error(temporary, error) from error
             fault_point("between_renames" if ending == DATA else "before_unlink")
         self._suffix = ""
         if self._sync is not None:
@@ -329,7 +327,8 @@ def write_all(descriptor: int, data: memoryview, offset: int) -> None:
         done += written
 
 
-def _write_error(path: Path, error: OSError) -> RunFolderWriteError:
+def write_error(path: Path, error: OSError) -> RunFolderWriteError:
+    """Give the error for a file of a run folder that cannot be written; it says what to do."""
     free, hint = "", "see to the folder, or give another one; what was committed before is whole"
     if error.errno in DISK_IS_FULL:
         hint = "make room, then go on with resume=True: what was committed before is whole"

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from pipefunc_c._describe import timestamp_now
 from pipefunc_c._optional import is_available, require
 from pipefunc_c._platform import prefer_portable
+from pipefunc_c._storage.ledger import DISK_IS_FULL, write_error
 from pipefunc_c.exceptions import OperationError, RunFolderInUseError
 
 if TYPE_CHECKING:
@@ -90,11 +91,21 @@ class RunLock:
         ------
         RunFolderInUseError
             If another run holds it; the message names it.
+        RunFolderWriteError
+            If the disk is full.
         OperationError
             If this lock holds it already.
         """
         if self.is_held:
             raise OperationError(f"this lock holds {str(self.folder)!r} already")
+        try:
+            return self._acquire()
+        except OSError as error:
+            if error.errno in DISK_IS_FULL:
+                raise write_error(self.path, error) from error
+            raise
+
+    def _acquire(self) -> RunLock:
         self.folder.mkdir(parents=True, exist_ok=True)
         self._owner = os.getpid()
         descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o666)

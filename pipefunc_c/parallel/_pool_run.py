@@ -130,3 +130,4 @@ class PoolRun:
             Whether to return when all have done that; one that is busy is not waited for long.
         """
         self._manager.close_run(self, wait=wait)
+        self.client = Client()  # the two refer to each other

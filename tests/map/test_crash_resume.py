@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import itertools
 import os
@@ -320,5 +321,32 @@ def run_on_small_disk(parallel: bool, at_end: bool, folder: str) -> bool:
 @pytest.mark.parametrize("parallel", [False, True], ids=["sequential", "parallel"])
 def test_a_full_disk(parallel, at_end, leave_out, tmp_path):
     with start(run_on_small_disk, parallel, at_end, str(tmp_path)) as process:
+        if not process.value(40):
+            leave_out("a file system cannot be mounted by this user")
+
+
+def run_on_a_full_disk(folder: str) -> bool:
+    """Write the lock, and a storage of another package, where there is no room."""
+    disk = Path(folder, "disk")
+    disk.mkdir()
+    if not mount_small_disk(disk, "1M"):
+        return False
+    pipeline = Pipeline([PipeFunc(lambda x: bytes([x]) * 20_000, "a", mapspec="x[i] -> a[i]")])
+    inputs, options = {"x": range(100)}, {"parallel": False, "storage": "zarr_file_array"}
+    with pytest.raises(
+        RunFolderWriteError, match=r"(?s)No space left on device.*free there.*make room"
+    ) as caught:
+        pipeline.map(inputs, disk / "run", **options)
+    assert "of 'a' were written" in caught.value.__notes__[0]
+    with contextlib.suppress(OSError), open(disk / "ballast", "wb", buffering=0) as file:
+        while True:
+            file.write(bytes(1000))
+    with pytest.raises(RunFolderWriteError, match=r"(?s)driver.lock.*No space left on device.*make room"):
+        pipeline.map(inputs, disk / "other", **options)
+    return True
+
+
+def test_no_room_for_the_lock_nor_in_a_storage_of_another_package(leave_out, tmp_path):
+    with start(run_on_a_full_disk, str(tmp_path)) as process:
         if not process.value(40):
             leave_out("a file system cannot be mounted by this user")

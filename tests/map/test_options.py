@@ -143,3 +143,8 @@ def test_a_chunk_size_of_a_callable_is_looked_at_whatever_computes(way):
         assert "gives the chunk size of 'y'" in caught.value.__notes__[0]
         assert run(lambda n: n // 3) == run(lambda n: None) == list(range(10))
         assert run(lambda n: n, n=0) == []
+
+
+def test_an_empty_run_folder_is_refused(fork):
+    with pytest.raises(ValueError, match="run_folder is ''"):
+        fork.map({"x": [1]}, "")

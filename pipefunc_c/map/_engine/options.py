@@ -68,6 +68,10 @@ class RunOptions:
                 "retry_errors=True was given without resume=True",
                 hint="errors that are stored can only be computed again where the results are kept",
             )
+        if self.run_folder is not None and not str(self.run_folder):
+            raise InvalidValueError(
+                "run_folder is ''", hint="give a path, for example '.', or None to keep no results"
+            )
         _one_of("scheduling_strategy", self.scheduling_strategy, ("generation", "eager"))
         for option in ("internal_shapes", "fixed_indices"):
             value = getattr(self, option)

@@ -16,6 +16,7 @@ from pipefunc_c._kernels.column import Column
 from pipefunc_c._kernels.index import intersect_runs
 from pipefunc_c._kernels.tags import MISSING
 from pipefunc_c._storage.element_array import DamagedElementError, ElementArray
+from pipefunc_c._storage.ledger import DISK_IS_FULL, write_error
 from pipefunc_c._storage.object_chunks import KeptError
 from pipefunc_c._storage.packing import moved, pack, unpack
 from pipefunc_c.exceptions import ErrorSnapshot, PropagatedErrorSnapshot, ShapeError
@@ -85,12 +86,17 @@ class Sink:
     def _dump(self, indices: Sequence[int], values: Sequence[Any]) -> None:
         try:
             self.storage.dump_at(indices, values)
-        except Exception as error:
+        except Exception as raised:
+            error = raised
+            if isinstance(raised, OSError) and raised.errno in DISK_IS_FULL and self._folder is not None:
+                error = write_error(self._folder, raised)
             error.add_note(
                 f"This happened while elements {indices[0]} to {indices[-1]} of {self._name!r} were written "
                 f"to its {type(self.storage).__name__}."
             )
-            raise
+            if error is raised:
+                raise
+            raise error from raised
 
     def present(self) -> npt.NDArray[np.bool_]:
         """Tell for each element whether the storage has it."""
