@@ -81,6 +81,17 @@ def write_run(folder: Path) -> dict[int, dict[int, int]]:
     return winners
 
 
+def files(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted((folder / "commits").iterdir())}
+
+
+def filled(values) -> Column:
+    column = Column(len(values))
+    for index, value in enumerate(values):
+        column.store(index, value)
+    return column
+
+
 def persist_column(folder: Path | str, column: Column, *, sync: bool = False) -> None:
     """Write a column as the only stage of a folder, in place of what is there."""
     replace_records(folder, PERSISTED, [pack(column, 0, column.size)], sync=sync)

@@ -19,7 +19,9 @@ from storage.committed import (
     assert_complete,
     assert_missing_or_right,
     element,
+    files,
     fill,
+    filled,
     matches,
     new_columns,
     persist_column,
@@ -34,17 +36,6 @@ from pipefunc_c.exceptions import OperationError, RunFolderWriteError
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-
-def files(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in sorted((folder / "commits").iterdir())}
-
-
-def filled(values):
-    column = Column(len(values))
-    for index, value in enumerate(values):
-        column.store(index, value)
-    return column
 
 
 @pytest.fixture(scope="module")
@@ -211,41 +202,6 @@ def test_compaction_of_arrays_of_two_layouts(tmp_path):
     assert restore(tmp_path, {0: [column]})[0].all()
     for index in range(4):
         assert identical(column.load(index), np.full((2,) if index < 2 else (3,), index + 0.5))
-
-
-@pytest.mark.parametrize("block", [1 << 20, 40])
-def test_compaction_keeps_the_layout_that_most_elements_have(tmp_path, monkeypatch, block):
-    monkeypatch.setattr("pipefunc_c._storage.compaction.BLOCK_BYTES", block)
-    monkeypatch.setattr("pipefunc_c._storage.pieces.BLOCK_BYTES", block)
-    values = [np.full((3,), 0.5), "text", None, np.float32(1), *(np.full((2,), k + 0.5) for k in range(4, 9))]
-    values[5] = 5j
-    column = filled(values)
-    runs = np.array([[0, 2], [3, 4]])
-    Committer(tmp_path, "a").commit(0, 0, 4, 0, [column], runs)
-    Committer(tmp_path, "b").commit(0, 4, 9, 0, [column])
-    Committer(tmp_path, "c").commit(0, 2, 3, 0, [filled([0, 0, np.zeros((), int)])])
-    before = CommittedRun(tmp_path)
-    assert [piece.layout and piece.layout[1] for (piece,) in before.pieces(0)] == [None, (2,), ()]
-    compact(tmp_path)
-    assert len(CommittedRun(tmp_path).records) == 1
-    other = Column(9)
-    assert restore(tmp_path, {0: [other]})[0].all()
-    assert other.layout == (np.dtype(np.float64), (2,))
-    values[2] = np.zeros((), int)
-    assert all(identical(other.load(index), value) for index, value in enumerate(values))
-    before_again = files(tmp_path)
-    compact(tmp_path)
-    assert files(tmp_path) == before_again
-
-
-def test_what_a_worker_kept_as_objects_is_committed_as_what_it_is(tmp_path):
-    column = Column(2, grows=False)
-    column.store(0, 1j)
-    column.store(1, 2j)
-    Committer(tmp_path, "a").commit(0, 0, 2, 0, [column])
-    other = Column(2)
-    restore(tmp_path, {0: [other]})
-    assert other.typed().tolist() == [1j, 2j]
 
 
 def test_a_disk_that_is_full_at_the_compaction_changes_nothing(tmp_path, monkeypatch):

@@ -7,10 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from kernels.values import identical
+from storage.committed import files, filled
 
 from pipefunc_c._kernels.column import Column
 from pipefunc_c._kernels.tags import ARRAY, COMPLEX, OBJECT
 from pipefunc_c._storage import laying_out
+from pipefunc_c._storage.commits import CommittedRun, Committer, restore
+from pipefunc_c._storage.compaction import compact
 from pipefunc_c._storage.object_chunks import KeptError
 from pipefunc_c._storage.packing import pack, pack_to_bytes, unpack, unpack_bytes
 
@@ -141,3 +144,38 @@ def test_only_where_it_is_asked_for():
     packed = pack(worker_column([1j, 2j]), 0, 2)
     assert packed.complexes is None
     assert packed.objects[0].count == 2
+
+
+@pytest.mark.parametrize("block", [1 << 20, 40])
+def test_compaction_keeps_the_layout_that_most_elements_have(tmp_path, monkeypatch, block):
+    monkeypatch.setattr("pipefunc_c._storage.compaction.BLOCK_BYTES", block)
+    monkeypatch.setattr("pipefunc_c._storage.pieces.BLOCK_BYTES", block)
+    values = [np.full((3,), 0.5), "text", None, np.float32(1), *(np.full((2,), k + 0.5) for k in range(4, 9))]
+    values[5] = 5j
+    column = filled(values)
+    runs = np.array([[0, 2], [3, 4]])
+    Committer(tmp_path, "a").commit(0, 0, 4, 0, [column], runs)
+    Committer(tmp_path, "b").commit(0, 4, 9, 0, [column])
+    Committer(tmp_path, "c").commit(0, 2, 3, 0, [filled([0, 0, np.zeros((), int)])])
+    before = CommittedRun(tmp_path)
+    assert [piece.layout and piece.layout[1] for (piece,) in before.pieces(0)] == [None, (2,), ()]
+    compact(tmp_path)
+    assert len(CommittedRun(tmp_path).records) == 1
+    other = Column(9)
+    assert restore(tmp_path, {0: [other]})[0].all()
+    assert other.layout == (np.dtype(np.float64), (2,))
+    values[2] = np.zeros((), int)
+    assert all(identical(other.load(index), value) for index, value in enumerate(values))
+    before_again = files(tmp_path)
+    compact(tmp_path)
+    assert files(tmp_path) == before_again
+
+
+def test_what_a_worker_kept_as_objects_is_committed_as_what_it_is(tmp_path):
+    column = Column(2, grows=False)
+    column.store(0, 1j)
+    column.store(1, 2j)
+    Committer(tmp_path, "a").commit(0, 0, 2, 0, [column])
+    other = Column(2)
+    restore(tmp_path, {0: [other]})
+    assert other.typed().tolist() == [1j, 2j]
