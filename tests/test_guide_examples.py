@@ -51,10 +51,11 @@ def diagonalise(address):
     return multiprocessing.current_process().name
 
 site = Pipeline([fetch, diagonalise])
+mixed = {"page": ThreadPoolExecutor(max_workers=2), "": ProcessPoolExecutor(max_workers=2)}
 results = site.map(
     {"address": [1, 2, 3]},
     run_folder="kept",
-    executor={"page": ThreadPoolExecutor(max_workers=2), "": ProcessPoolExecutor(max_workers=2)},
+    executor=mixed,
     storage={"spectrum": "file_array", "": "dict"},
 )
 print(f"threads: {results['page'].output.tolist()}")

@@ -59,9 +59,11 @@ def refusal(value: object, where: str, *, portable: bool) -> InvalidTypeError | 
 
     Examples
     --------
+    >>> import threading
     >>> refusal(1, "the result of 'y' at element 3", portable=True)
-    >>> refusal(sys._getframe(), "the result of 'y' at element 3", portable=True)
-    InvalidTypeError("the result of 'y' at element 3, of type 'frame' cannot be pickled: ...
+    >>> error = refusal(threading.Lock(), "the result of 'y' at element 3", portable=True)
+    >>> str(error).partition(":")[0]
+    "the result of 'y' at element 3, of type 'lock' cannot be pickled"
     """
     what = f"{where}, of type {type(value).__qualname__!r}"
     keep = "keep the results in memory: run with parallel=False, or with threads, and a memory storage"

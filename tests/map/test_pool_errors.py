@@ -314,13 +314,12 @@ def lock_at(x: int) -> Any:
     return threading.Lock() if x == 11 else float(x)
 
 
-@pytest.mark.parametrize("mode", ["raise", "continue"])
 @pytest.mark.parametrize("storage", ["array", "dict", "file_array"])
 @alone
-def test_a_result_that_cannot_be_pickled_names_its_element(mode, storage, tmp_path):
+def test_a_result_that_cannot_be_pickled_names_its_element(storage, tmp_path):
     folder = tmp_path / "run" if storage == "file_array" else None
     with pytest.raises(TypeError, match="'y' at element 11, of type 'lock' cannot be pickled"):
-        mapped(lock_at).map({"x": range(N)}, folder, storage=storage, error_handling=mode)
+        mapped(lock_at).map({"x": range(N)}, folder, storage=storage)
 
 
 @alone
