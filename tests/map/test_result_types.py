@@ -62,17 +62,17 @@ def now_and_then(x):
 
 
 SCALARS = {
-    "int": (whole, np.int64),
-    "float": (real, np.float64),
-    "bool": (even, np.bool_),
-    "complex": (turned, np.complex128),
+    "int_": (whole, np.int64),
+    "float_": (real, np.float64),
+    "bool_": (even, np.bool_),
+    "complex_": (turned, np.complex128),
     "complex64": (complex64, np.complex64),
     "float32": (float32, np.float32),
     "mixed": (mixed, object),
-    "str": (text, object),
-    "None": (nothing, object),
+    "str_": (text, object),
+    "none": (nothing, object),
 }
-ROWS = {"float": (row, np.float64), "complex": (complex_row, np.complex128)}
+ROWS = {"row": (row, np.float64), "complex_row": (complex_row, np.complex128)}
 STORAGES = [
     pytest.param(name, marks=[pytest.mark.skipif(not importlib.util.find_spec("zarr"), reason="needs zarr")])
     if name.startswith("zarr")
@@ -82,61 +82,64 @@ STORAGES = [
 PLACES = pytest.mark.parametrize("parallel", [False, True], ids=["sequential", "workers"])
 
 
-def pipeline(func, spec="x[i] -> y[i]"):
-    return Pipeline([PipeFunc(func, "y", mapspec=spec, internal_shape=3 if "j" in spec else None)])
+def pipeline(funcs, spec="x[i] -> {}[i]"):
+    shape = 3 if "j" in spec else None
+    return Pipeline(
+        [
+            PipeFunc(func, name, mapspec=spec.format(name), internal_shape=shape)
+            for name, func in funcs.items()
+        ]
+    )
 
 
-def assert_all_of(dtype, given, folder, **options):
+def assert_all_of(dtypes, given, folder, **options):
     """Run a map, resume it, load it: all arrays have one dtype, and the results their very types."""
     inputs = {"x": list(range(5))}
     results = given.map(inputs, folder, show_progress=False, **options)
     again = given.map(inputs, folder, show_progress=False, resume=True, **options)
-    loaded = load_outputs("y", run_folder=folder)
-    assert isinstance(loaded, np.ma.MaskedArray)
-    arrays = {
-        "result": results["y"].array,
-        "resumed": again["y"].array,
-        "loaded": loaded,
-        "all": load_all_outputs(folder)["y"],
-    }
-    assert {name: array.dtype for name, array in arrays.items()} == dict.fromkeys(arrays, np.dtype(dtype))
-    for values in (again["y"].output, loaded.data if dtype is object else results["y"].output):
-        assert values.shape == results["y"].output.shape
-        assert all(map(identical, values.ravel().tolist(), results["y"].output.ravel().tolist()))
+    all_loaded = load_all_outputs(folder)
+    for name, dtype in dtypes.items():
+        loaded = load_outputs(name, run_folder=folder)
+        assert isinstance(loaded, np.ma.MaskedArray)
+        arrays = {
+            "result": results[name].array,
+            "resumed": again[name].array,
+            "loaded": loaded,
+            "all": all_loaded[name],
+        }
+        assert {each: array.dtype for each, array in arrays.items()} == dict.fromkeys(arrays, np.dtype(dtype))
+        expected = results[name].output
+        for values in (again[name].output, loaded.data if dtype is object else expected):
+            assert values.shape == expected.shape
+            assert all(map(identical, values.ravel().tolist(), expected.ravel().tolist()))
 
 
 @PLACES
 @pytest.mark.parametrize("storage", STORAGES)
-@pytest.mark.parametrize("kind", SCALARS)
-def test_scalars(tmp_path, storage, parallel, kind):
-    func, dtype = SCALARS[kind]
-    assert_all_of(dtype, pipeline(func), tmp_path, storage=storage, parallel=parallel)
-
-
-@PLACES
-@pytest.mark.parametrize("storage", STORAGES)
-@pytest.mark.parametrize("kind", ROWS)
-def test_rows(tmp_path, storage, parallel, kind):
-    func, dtype = ROWS[kind]
-    given = pipeline(func, "x[i] -> y[i, j]")
-    assert_all_of(dtype, given, tmp_path, storage=storage, parallel=parallel)
+@pytest.mark.parametrize(
+    ("kinds", "spec"), [(SCALARS, "x[i] -> {}[i]"), (ROWS, "x[i] -> {}[i, j]")], ids=["scalars", "rows"]
+)
+def test_all_kinds(tmp_path, storage, parallel, kinds, spec):
+    given = pipeline({name: func for name, (func, _) in kinds.items()}, spec)
+    dtypes = {name: dtype for name, (_, dtype) in kinds.items()}
+    assert_all_of(dtypes, given, tmp_path, storage=storage, parallel=parallel)
 
 
 @PLACES
 def test_arrays_of_several_layouts(tmp_path, parallel):
-    assert_all_of(object, pipeline(now_and_then), tmp_path, parallel=parallel)
+    assert_all_of({"y": object}, pipeline({"y": now_and_then}), tmp_path, parallel=parallel)
     assert len(list((tmp_path / "commits").iterdir())) == 2
 
 
 @pytest.mark.parametrize("storage", ["array", "file_array"])
 def test_arrays_that_a_thread_computed_before_their_layout_was_known(tmp_path, storage):
     with ThreadPoolExecutor(1) as threads:
-        given = pipeline(row, "x[i] -> y[i, j]")
-        assert_all_of(np.float64, given, tmp_path, storage=storage, executor=threads, chunksizes=4)
+        given = pipeline({"y": row}, "x[i] -> {}[i, j]")
+        assert_all_of({"y": np.float64}, given, tmp_path, storage=storage, executor=threads, chunksizes=4)
 
 
 def test_what_is_not_there_yet_is_masked(tmp_path):
-    given = pipeline(turned)
+    given = pipeline({"y": turned})
     given.map({"x": [1, 2, 3]}, tmp_path, fixed_indices={"i": slice(0, 2)}, show_progress=False)
     loaded = load_outputs("y", run_folder=tmp_path)
     assert loaded.dtype == np.complex128
