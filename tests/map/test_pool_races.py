@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import time
+from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -17,6 +18,9 @@ from pipefunc_c.map._processes.control import Control
 from pipefunc_c.map._processes.messages import read_lease, write_lease
 from pipefunc_c.map._processes.pool_driver import PoolDriver
 from pipefunc_c.parallel import WorkerPool
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -52,13 +56,17 @@ def test_a_lease_says_where_its_worker_writes_what_it_is_at():
     assert read_lease(write_lease(lease, 0.5, 7)) == (lease, 0.5, 7)
 
 
-def slow(x: int) -> int:
-    time.sleep(0.02 if x else 0.1)
+def slow_once(at: Path, x: int) -> int:
+    """Take long at one element, once, and say so."""
+    time.sleep(0.02)
+    if x == 30 and not at.exists():
+        at.touch()
+        time.sleep(5)
     return x
 
 
 @alone
-def test_a_worker_that_replaced_a_dead_one_is_at_work_before_the_driver_looks():
+def test_a_worker_that_replaced_a_dead_one_is_at_work_before_the_driver_looks(tmp_path):
     """What the dead one was at is known, and that the new one is at work."""
     seen: list[int] = []
     take = PoolDriver._take_event
@@ -72,20 +80,20 @@ def test_a_worker_that_replaced_a_dead_one_is_at_work_before_the_driver_looks():
 
     PoolDriver._take_event = take_late
     with WorkerPool(1) as pool:
-        pipeline = Pipeline([PipeFunc(slow, "y", mapspec="x[i] -> y[i]")])
+        pipeline = Pipeline([PipeFunc(partial(slow_once, tmp_path / "at"), "y", mapspec="x[i] -> y[i]")])
 
-        def run() -> list[int]:
-            results = pipeline.map({"x": range(1, 60)}, executor=pool, error_handling="continue")
+        def run(numbers: range) -> list[int]:
+            results = pipeline.map({"x": numbers}, executor=pool, error_handling="continue")
             return results["y"].output.tolist()
 
-        assert run() == list(range(1, 60))
+        assert run(range(1, 20)) == list(range(1, 20))
         pid = pool.pids[0]
         if os.fork() == 0:  # no thread: that would change how workers are made
-            time.sleep(0.4)
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+            while not (tmp_path / "at").exists():
+                time.sleep(0.005)
+            os.kill(pid, signal.SIGKILL)
             os._exit(0)
-        assert run() == list(range(1, 60))
+        assert run(range(1, 60)) == list(range(1, 60))
         os.wait()
     assert seen
     assert all(seen)
