@@ -147,8 +147,14 @@ def test_sequential_maps_and_threads_draw_from_the_generator_itself():
 
 @pytest.mark.parametrize("name", ["GENERATOR", "LEGACY", "PLAIN"])
 def test_generators_are_found_once_with_their_name(name):
-    held = held_generators(eval(f"lambda x: ({name}, {name})", globals()), {})  # noqa: S307
+    source = f"lambda x: ({name}, {name})"
+    held = held_generators(eval(source, globals()), {})  # noqa: S307  the source is two lines above
     assert [(each.name, each.is_global) for each in held] == [(name, True)]
+
+
+def test_what_has_no_stream_is_left_alone():
+    dice = random.SystemRandom()
+    assert held_generators(lambda x: dice.random(), {"dice": dice}) == []
 
 
 def test_functions_of_other_packages_are_not_looked_into():
@@ -161,7 +167,8 @@ def test_functions_of_other_packages_are_not_looked_into():
     [
         lambda: random.Random(1),
         lambda: np.random.default_rng(1),
-        lambda: np.random.RandomState(1),  # noqa: NPY002
+        lambda: np.random.RandomState(1),  # noqa: NPY002  it is one that users have
+        lambda: np.random.RandomState(np.random.PCG64(1)),  # noqa: NPY002  the same on another source
         lambda: np.random.Generator(np.random.MT19937(1)),
         lambda: np.random.Generator(np.random.SFC64(1)),
         lambda: np.random.Generator(np.random.PCG64DXSM(1)),
@@ -170,8 +177,11 @@ def test_functions_of_other_packages_are_not_looked_into():
 def test_a_stream_depends_on_state_and_key_alone(make):
     def numbers(key):
         generator = make()
+        if isinstance(generator, np.random.RandomState):
+            generator.normal()  # keeps the second number of a pair
         redraw([generator], key)
-        return [float(generator.random()) for _ in range(5)]
+        normal = getattr(generator, "normal", None) or generator.normalvariate
+        return [float(normal(0, 1)), *(float(generator.random()) for _ in range(5))]
 
     assert numbers((1, 2)) == numbers((1, 2))
     assert all_differ(numbers((1, 2)), numbers((1, 3)), [float(make().random())])

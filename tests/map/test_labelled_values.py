@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from kernels.values import identical
+from storage.numeric_values import OBJECTS, UNIFORM
 
 from pipefunc_c.map import DictArray, MemoryArray
 from pipefunc_c.map._results.labelled_values import (
@@ -17,27 +18,6 @@ from pipefunc_c.map._results.labelled_values import (
     filled,
     zero_axes,
 )
-
-UNIFORM = {
-    "bool": ([True, False], "?"),
-    "int": ([1, -(2**63)], "i8"),
-    "float": ([1.5, np.float64(2)], "f8"),
-    "complex": ([1j], "c16"),
-    "np.float32": ([np.float32(0.1)], "f4"),
-    "np.bool": ([np.bool_(True)], "?"),
-    "np.uint64": ([np.uint64(2**64 - 1)], "u8"),
-}
-OBJECTS = {
-    "int and float": [1, 2.5],
-    "bool and int": [True, 1],
-    "None": [None],
-    "str": ["a", "b"],
-    "beyond int64": [1, 2**63],
-    "lists": [[1], [2]],
-    "arrays": [np.arange(2), np.arange(2)],
-    "nothing": [],
-    "datetime": [np.datetime64("2020-01-01")],
-}
 
 
 class TestTypes:

@@ -376,7 +376,7 @@ def test_a_call_is_not_given_to_dying_workers_for_ever():
         with pytest.raises(WorkerDiedError, match="before it began a call, like those before it"):
             pool.submit(abs, -3).result(SECONDS)
         assert len(set(sent)) == len(sent) == 4
-        WorkerGroup.send = send  # type: ignore[method-assign]
+        WorkerGroup.send = send  # type: ignore[method-assign]  # as it was
         assert pool.submit(abs, -3).result(SECONDS) == 3
 
 

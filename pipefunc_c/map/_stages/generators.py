@@ -61,7 +61,8 @@ def held_generators(function: Any, constants: Mapping[str, Any]) -> list[Held]:
     found: dict[int, Held] = {}
     kinds, legacy = _generator_kinds(), _legacy_generators()
     for name, value, is_global in _reachable(function, constants):
-        if isinstance(value, kinds) and not any(value is each for each in legacy):
+        has_stream = isinstance(value, kinds) and not isinstance(value, random.SystemRandom)
+        if has_stream and not any(value is each for each in legacy):
             found.setdefault(id(value), Held(name, value, is_global))
     return list(found.values())
 
@@ -158,11 +159,12 @@ def redraw(generators: Iterable[Any], key: tuple[int, ...]) -> None:
         numpy_random = sys.modules["numpy.random"]
         if isinstance(generator, numpy_random.Generator):
             bits = generator.bit_generator
-            sequence = numpy_random.SeedSequence(_entropy(bits.state, key))
-            bits.state = type(bits)(sequence).state
-        else:
-            sequence = numpy_random.SeedSequence(_entropy(generator.get_state(), key))
-            generator.seed(sequence.generate_state(8))
+            bits.state = type(bits)(numpy_random.SeedSequence(_entropy(bits.state, key))).state
+        else:  # any source of bits, of which seed() takes one kind alone; and half a pair of normal numbers
+            state = generator.get_state(legacy=False)
+            bits = getattr(numpy_random, state["bit_generator"])
+            fresh = numpy_random.RandomState(bits(numpy_random.SeedSequence(_entropy(state, key))))
+            generator.set_state(fresh.get_state(legacy=False))
 
 
 def _entropy(state: object, key: tuple[int, ...]) -> int:
